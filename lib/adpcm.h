@@ -1,0 +1,127 @@
+/*
+ * IMA ADPCM blocks <-> 16-bit samples, the four layouts that senders use, and
+ * which one a stream has (eet-formats(5), "ADPCM").
+ *
+ * Arithmetic: IMA Digital Audio Focus and Technical Working Groups,
+ * "Recommended Practices for Enhancing Digital Audio Compatibility in
+ * Multimedia Systems", rev. 3.00, 1992: diff = step>>3 (+ step>>2, step>>1,
+ * step for bits 0, 1, 2), shifts and additions, no multiplication.
+ *
+ * ch = channels (1..64), n = frame_samples (samples per channel in a full
+ * block, 1..65535); samples are interleaved.  Nothing here allocates or does
+ * I/O.
+ */
+#ifndef EET_ADPCM_H
+#define EET_ADPCM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { ADPCM_MAX_CHANNELS = 64, ADPCM_MAX_INDEX = 88 };
+
+enum adpcm_layout {
+	ADPCM_STATE,      /* header: the decoder's state before the block; low nibble first */
+	ADPCM_STATE_HIGH, /* the same, high nibble first (RFC 3551 DVI4, CPython audioop); mono */
+	ADPCM_WAV,        /* the header's predictor is the first sample; low nibble first */
+	ADPCM_BARE,       /* no header, state carried from block to block; high nibble first; mono */
+	ADPCM_LAYOUTS
+};
+
+/* One channel's decoder or encoder. */
+struct adpcm_state {
+	int16_t predictor;
+	uint8_t index; /* 0..88 */
+};
+
+/* "state", "state-high", "wav", "bare". */
+const char *adpcm_layout_name(enum adpcm_layout layout);
+
+/* The layout of that name into *lo, or false. */
+bool adpcm_layout_parse(const char *name, enum adpcm_layout *lo);
+
+/* state-high and bare are mono only. */
+bool adpcm_layout_allowed(enum adpcm_layout layout, unsigned ch);
+
+/* Bytes of a block that holds samples (1..65535) per channel; odd mono codes are padded. */
+uint32_t adpcm_block_length(enum adpcm_layout layout, unsigned ch, uint32_t samples);
+
+/*
+ * Samples per channel that a block of length bytes holds, never more than n.
+ * 0 for an empty block and for one shorter than its layout's header.
+ */
+uint32_t adpcm_block_samples(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t length);
+
+/*
+ * Decode a block into out[0 .. ch * returned), returned = adpcm_block_samples().
+ * state[0..ch): read by ADPCM_BARE (start with zeros), and left as the decoder's state
+ * after the last sample by all; unchanged when nothing was decoded.
+ * *damagedo becomes true (it is never set to false) for a non-empty block shorter than its
+ * header and for a header index above 88, which is decoded as 88.
+ */
+uint32_t adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *block,
+    size_t length, struct adpcm_state *state, int16_t *out, bool *damagedo);
+
+/*
+ * Greedy encoder: samples (1..65535) per channel of in[] become one block of
+ * adpcm_block_length() bytes in out[]; returns that length.  state[0..ch)
+ * carries predictor and index from block to block (start with zeros); the
+ * padding codes are 0 and do not touch it.  All four layouts.
+ */
+uint32_t adpcm_encode(enum adpcm_layout layout, unsigned ch, const int16_t *in, uint32_t samples,
+    struct adpcm_state *state, uint8_t *out);
+
+/* Which rule decided (eet-formats(5), "Which layout a stream has"). */
+enum adpcm_rule { ADPCM_BY_CHAIN, ADPCM_BY_LENGTH, ADPCM_GIVEN };
+
+/* "chain", "length", "given". */
+const char *adpcm_rule_name(enum adpcm_rule rule);
+
+struct adpcm_verdict {
+	enum adpcm_layout layout;
+	enum adpcm_rule rule;
+};
+
+/*
+ * Decides a stream's layout from its own blocks, in constant memory.  The
+ * members belong to adpcm.c.
+ */
+struct adpcm_sniff {
+	unsigned ch;
+	uint32_t n;
+	bool have_previous;
+	bool previous_empty;
+	uint32_t previous_seq;
+	/* The state in which each layout leaves the previous block; fits: it could be decoded. */
+	struct adpcm_state after[ADPCM_LAYOUTS][ADPCM_MAX_CHANNELS];
+	bool decoded[ADPCM_LAYOUTS];
+	bool dropped_code;
+	bool silent;    /* every pair so far said nothing */
+	uint32_t pairs; /* looked at, after the leading silence; at most 63 */
+	uint32_t counted;
+	uint32_t fits[ADPCM_LAYOUTS];
+	uint32_t blocks;       /* non-empty ones so far, at most 65 */
+	uint32_t bare_lengths; /* of the first 64 blocks, how many have that layout's full length */
+	uint32_t wav_lengths;
+	bool last_bare; /* the same of the last of those */
+	bool last_wav;
+	uint8_t first_byte3;
+	bool first_has_byte3;
+};
+
+void adpcm_sniff_init(struct adpcm_sniff *s, unsigned ch, uint32_t n);
+
+/*
+ * Show the next frame's payload (frames in the order of the log, empty ones
+ * too).  True: later frames may still change the verdict.  False: it is
+ * final, further calls change nothing.
+ */
+bool adpcm_sniff_add(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t length);
+
+/* True while all that was seen decodes to the same under every layout (silence). */
+bool adpcm_sniff_silent(const struct adpcm_sniff *s);
+
+/* The verdict if the log ended here; also the final one once adpcm_sniff_add() said false. */
+struct adpcm_verdict adpcm_sniff_verdict(const struct adpcm_sniff *s);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * Whole reads and writes on descriptors: EINTR and short transfers are dealt
+ * with here and nowhere else.
+ */
+#ifndef EET_FDIO_H
+#define EET_FDIO_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* One read(2) of up to len bytes, repeated on EINTR.  Bytes read, 0 at the end, -1 errno. */
+ssize_t fdio_read(int fd, void *buf, size_t len);
+
+/*
+ * Fill buf.  Returns the bytes read: len, or fewer when the file ended before
+ * that; -1 with errno.
+ */
+ssize_t fdio_read_full(int fd, void *buf, size_t len);
+
+/* Write all of buf.  0, or -1 with errno; *donep (if not NULL) is what was written even then. */
+int fdio_write_full(int fd, const void *buf, size_t len, size_t *donep);
+
+/*
+ * Write all that iov[0..count) holds, any count.  Returns 0, or -1 with
+ * errno.  iov is used up: on failure it describes what is left, beginning at
+ * iov[*firsto].
+ */
+int fdio_writev_full(int fd, struct iovec *iov, size_t count, size_t *firsto);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * What eet-rotate and eet-listen --spool have in common as programs: the
+ * options, the spool's messages on stderr, the list of completed files on
+ * stdout.  Like cli it belongs to cmd/: it prints, and a usage error exits.
+ */
+#ifndef EET_RECORDER_H
+#define EET_RECORDER_H
+
+#include "spool.h"
+
+#include <getopt.h>
+#include <stdbool.h>
+
+/* For getopt_long(): to be put among a program's own options. */
+enum recorder_option {
+	RECORDER_NO_WAV = 0x200,
+	RECORDER_JSON,
+	RECORDER_SYNC,
+	RECORDER_MODE,
+	RECORDER_LAYOUT
+};
+
+#define RECORDER_SHORT "t:s:"
+/* clang-format off */
+#define RECORDER_LONG \
+	{ "time", required_argument, NULL, 't' }, \
+	{ "size", required_argument, NULL, 's' }, \
+	{ "no-wav", no_argument, NULL, RECORDER_NO_WAV }, \
+	{ "json", no_argument, NULL, RECORDER_JSON }, \
+	{ "sync", required_argument, NULL, RECORDER_SYNC }, \
+	{ "mode", required_argument, NULL, RECORDER_MODE }, \
+	{ "layout", required_argument, NULL, RECORDER_LAYOUT }
+/* clang-format on */
+
+/* Their part of --help: lines of "  -t, --time TIME   …". */
+extern const char recorder_help[];
+
+struct recorder_options {
+	struct spool_options spool;
+	bool json;  /* the list shows index lines instead of paths */
+	bool given; /* one of the options was used */
+};
+
+void recorder_defaults(struct recorder_options *o);
+
+/* True if c was one of the recorder's options, taken with its argument; a bad one exits with 2. */
+bool recorder_option(struct recorder_options *o, int c, const char *arg);
+
+struct recorder;
+
+/*
+ * Open the spool (recovery included) with messages to stderr, and start the list on stdout.
+ * NULL when it can't be: the reason was printed.
+ */
+struct recorder *recorder_open(const char *dir, const struct recorder_options *o);
+
+struct spool *recorder_spool(struct recorder *r);
+
+/*
+ * A put, flush or reap failed with errno e.  True: to be tried again (the disk is full: said
+ * once, and once more when recorder_resumed() ends it; or the queue is full).  False:
+ * for good, and said so.
+ */
+bool recorder_waits(struct recorder *r, int e);
+void recorder_resumed(struct recorder *r);
+
+/* True while the disk is full (recorder_waits() said so, recorder_resumed() not yet). */
+bool recorder_full(const struct recorder *r);
+
+/*
+ * Close the spool and end the list.  Returns the exit status: CLI_OK, CLI_EFAIL when
+ * the list's reader died, CLI_EDATA when what was stored is damaged.
+ */
+int recorder_close(struct recorder *r);
+
+#endif

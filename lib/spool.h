@@ -1,0 +1,107 @@
+/*
+ * A spool: a directory of rotating segments, one frame log (.eet) and one WAV
+ * each, and index.jsonl (eet-formats(5), "Spool").  It is fed with the
+ * records of a log, from whatever hand; time enters only as the records' own.
+ *
+ * Two threads: the caller's, which takes records and writes frames, and the
+ * spool's own, which completes segments (fsync, decode, rename).  All calls are
+ * made from the caller's thread; none waits for the completing, but spool_close().
+ */
+#ifndef EET_SPOOL_H
+#define EET_SPOOL_H
+
+#include "adpcm.h"
+#include "log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum spool_sync { SPOOL_SYNC_SEGMENT, SPOOL_SYNC_NONE };
+
+enum spool_report_kind {
+	SPOOL_SEGMENT, /* a segment is complete: eet, wav (NULL with --no-wav), line */
+	SPOOL_SESSION, /* a session has ended and all its segments are complete: line */
+	SPOOL_NOTE,    /* something to know: text */
+	SPOOL_WARNING, /* something is wrong, nothing of this run is lost: text */
+	SPOOL_DAMAGE   /* stored data is damaged: text */
+};
+
+struct spool_report {
+	enum spool_report_kind kind;
+	const char *eet;  /* path: DIR/name, as DIR was given */
+	const char *wav;
+	const char *line; /* the index line, without newline */
+	const char *text; /* begins with the path it speaks of */
+};
+
+struct spool_options {
+	uint64_t period_us; /* -t; 0: time ends no segment */
+	uint64_t size;      /* -s; 0: size ends no segment */
+	bool wav;           /* write .wav files */
+	enum spool_sync sync;
+	mode_t mode;        /* of files; the umask is honoured */
+	bool layout_given;
+	enum adpcm_layout layout;
+	/* Called from within spool_open(), spool_reap() and spool_close(), in the caller's thread. */
+	void (*report)(void *arg, const struct spool_report *r);
+	void *arg;
+};
+
+struct spool;
+
+/* Defaults: 10 s, no size limit, WAVs, sync per segment, 0640, layout decided per segment. */
+void spool_defaults(struct spool_options *o);
+
+/*
+ * Open dir (created if missing, 0750), lock it, recover what an earlier run
+ * left.  NULL on failure: text[] then says what (with the path), errno why;
+ * EWOULDBLOCK: another writer has the lock.
+ */
+enum { SPOOL_TEXT = 512 };
+struct spool *spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]);
+
+/*
+ * Take a record: LOG_OPEN, LOG_FRAME, LOG_CLOSE, LOG_TICK, LOG_ROTATE; all other events
+ * are nothing to a spool.  Frames' bytes (r->data) are not copied: they must stay where they are
+ * until spool_flush() has returned 0.  r->session->user is the spool's.
+ *
+ * 0: taken.  -1: not taken, to be offered again, the same record:
+ *	ENOSPC, EDQUOT   the disk is full: again in a second
+ *	EAGAIN           too many segments wait to be completed: again when
+ *	                 spool_fd() is readable, after spool_reap()
+ *	anything else    for good; spool_failure() says what
+ */
+int spool_put(struct spool *sp, const struct log_record *r);
+
+/* Hand all frames taken so far to the kernel.  0, or -1 as spool_put(). */
+int spool_flush(struct spool *sp);
+
+/*
+ * End every session that is still open (as CLOSE 1006 would, but for
+ * sessions that the caller closed).  Returns as spool_put(); again until 0.
+ */
+int spool_end(struct spool *sp);
+
+/* Readable when spool_reap() has something to do. */
+int spool_fd(const struct spool *sp);
+
+/*
+ * Deliver reports.  1: everything that ended is completed; 0: more is being
+ * completed; -1: completing failed: ENOSPC, EDQUOT: it waits for space and
+ * goes on by itself; anything else: for good, spool_failure() says what.
+ */
+int spool_reap(struct spool *sp);
+
+/* What the last failure was, with the path; "" if there was none. */
+const char *spool_failure(const struct spool *sp);
+
+/*
+ * Free sp, unlock.  Without spool_end() before, or when completing has
+ * failed, what is unfinished is left for the next spool_open() to recover;
+ * a completing under way is finished first, one that waits for space is given up.
+ * NULL is fine.
+ */
+void spool_close(struct spool *sp);
+
+#endif
