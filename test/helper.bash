@@ -1,0 +1,205 @@
+# shellcheck shell=bash
+# What the bats files share: `load helper`.  bats 1.8.2 (Debian 12).
+#
+# Every test starts in a folder of its own, with the programs in PATH.  Programs in the background:
+#
+#	mkfifo pipe
+#	in=pipe spawn rotate eet-rotate -t 1 out	# a name, then the command
+#	out=pipe start_listen -q			# its name is "listen"
+#	...						# $url and $port say where it listens
+#	stop listen					# SIGTERM, wait, set $status
+#	finish rotate					# wait for its own end, set $status
+#	grep closed listen.err
+#
+# stdout and stderr go to NAME.out and NAME.err; all .err files are shown when a test fails.  What
+# still runs when a test ends is ended, by pid.
+
+EET_ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
+EET_BIN=${EET_BIN:-$EET_ROOT/build/bin}
+PATH=$EET_BIN:$PATH
+BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-60}
+LC_ALL=C
+TZ='<+0530>-5:30' # a name or a time that is not UTC shows
+export EET_ROOT EET_BIN PATH BATS_TEST_TIMEOUT LC_ALL TZ
+unset EET_URL NO_COLOR LISTEN_FDS LISTEN_PID
+
+declare -A pids=() # of what spawn started and nobody waited for
+
+setup() {
+	eet_setup
+}
+
+teardown() {
+	eet_teardown
+}
+
+# For files that have a setup or teardown of their own.
+eet_setup() {
+	bats_require_minimum_version 1.5.0
+	cd "$BATS_TEST_TMPDIR" || return
+}
+
+eet_teardown() {
+	local name file
+
+	for name in "${!pids[@]}"; do
+		kill -TERM "${pids[$name]}" 2>/dev/null || :
+		wait_for -t 5 gone "${pids[$name]}" 2>/dev/null ||
+			kill -KILL "${pids[$name]}" 2>/dev/null || :
+		wait "${pids[$name]}" 2>/dev/null || :
+	done
+	if [ -z "${BATS_TEST_COMPLETED-}" ]; then
+		for file in "$BATS_TEST_TMPDIR"/*.err; do
+			[ -s "$file" ] || continue
+			printf -- '--- %s\n' "${file##*/}"
+			tail -n 40 "$file"
+		done
+	fi
+}
+
+# spawn NAME COMMAND...: in the background, stdin from $in (/dev/null), stdout to $out (NAME.out).
+# Both are opened by the new process, so a FIFO does not hold the test up.  Sets $pid.
+spawn() {
+	local name=$1
+
+	shift
+	# 3 and 4 are bats' own: who keeps them open keeps bats waiting
+	"$@" < "${in:-/dev/null}" > "${out:-$name.out}" 2> "$name.err" 3>&- 4>&- &
+	pid=$!
+	pids[$name]=$pid
+}
+
+# start_listen [OPTION...] [-- COMMAND...]: eet-listen on $address (localhost:0), called $name
+# (listen).  Returns when it accepts connections; sets $pid, $url and $port.
+start_listen() {
+	local name=${name:-listen}
+
+	rm -f "$name.ready"
+	mkfifo "$name.ready"
+	spawn "$name" listen_ready "$name.ready" "${address:-localhost:0}" "$@"
+	if ! read -r -t 20 url < "$name.ready"; then
+		echo "$name: eet-listen is not ready"
+		return 1
+	fi
+	port=${url##*:}
+	port=${port%%/*}
+}
+
+# In the child: the ready line goes to the FIFO on descriptor 4.
+listen_ready() {
+	local fifo=$1
+
+	shift
+	exec eet-listen --ready-fd 4 "$@" 4> "$fifo"
+}
+
+# stop NAME [SIGNAL]: send it (TERM), then finish.
+stop() {
+	kill -s "${2:-TERM}" "${pids[$1]}" && finish "$1"
+}
+
+# finish NAME: wait until it ends.  Sets $status and returns 0, so the test compares.
+finish() {
+	# shellcheck disable=SC2034 # for the test
+	status=0
+	wait "${pids[$1]}" || status=$?
+	unset "pids[$1]"
+}
+
+# wait_for [-t SECONDS] COMMAND...: until it succeeds, or fail after SECONDS (20).
+wait_for() {
+	local limit=20
+
+	if [ "$1" = -t ]; then
+		limit=$2
+		shift 2
+	fi
+	limit=$((${EPOCHREALTIME/./} + limit * 1000000))
+	until "$@" > /dev/null 2>&1; do
+		if [ "${EPOCHREALTIME/./}" -ge "$limit" ]; then
+			echo "never came true: $*"
+			return 1
+		fi
+		sleep 0.02
+	done
+}
+
+# gone PID: it ended, waited for or not.
+gone() {
+	local stat
+
+	read -r stat 2> /dev/null < "/proc/$1/stat" || return 0
+	[[ ${stat##*) } == Z* ]]
+}
+
+# Numbers as little-endian bytes: le16 N...; le32 N...; le64 N...
+le16() {
+	le 2 "$@"
+}
+
+le32() {
+	le 4 "$@"
+}
+
+le64() {
+	le 8 "$@"
+}
+
+le() {
+	local size=$1 n i out=
+
+	shift
+	for n in "$@"; do
+		for ((i = 0; i < size; i++)); do
+			printf -v out '%s\\x%02x' "$out" $((n >> 8 * i & 255))
+		done
+	done
+	printf '%b' "$out"
+}
+
+# handshake CODEC [STREAM_ID [RATE [CHANNELS [FRAME_SAMPLES [TIMESTAMP_MS]]]]]: 32 bytes.
+# CODEC is pcm, adpcm or a number.
+handshake() {
+	local codec=$1
+
+	case $codec in
+	pcm) codec=0 ;;
+	adpcm) codec=1 ;;
+	esac
+	le32 0x41445043
+	le16 1 32
+	le32 "${2:-1}" "${3:-16000}"
+	le16 "${4:-1}" "$codec" "${5:-320}" 0
+	le64 "${6:-0}"
+}
+
+# frame CODEC SEQ [FILE]: an audio frame with FILE, or nothing, as its payload.
+frame() {
+	local magic=$1 len=0
+
+	case $magic in
+	pcm) magic=0x464D4350 ;;
+	adpcm) magic=0x41445046 ;;
+	esac
+	[ -z "${3-}" ] || len=$(stat -c %s "$3")
+	le32 "$magic" "$len" "$2"
+	[ -z "${3-}" ] || cat "$3"
+}
+
+# record KIND SESSION TIME_US [FILE]: a mux record with FILE, or nothing, as its body.
+record() {
+	local kind=$1 len=0
+
+	case $kind in
+	OPEN) kind=1 ;;
+	FRAME) kind=2 ;;
+	CLOSE) kind=3 ;;
+	TICK) kind=4 ;;
+	ROTATE) kind=5 ;;
+	esac
+	[ -z "${4-}" ] || len=$(stat -c %s "$4")
+	le32 0x4D544545 $((len + 12)) "$2"
+	le16 "$kind" 0
+	le64 "$3"
+	[ -z "${4-}" ] || cat "$4"
+}
