@@ -18,16 +18,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define LOG_MAGIC 0x4D544545u
+#define LOG_MAGIC    0x4D544545u
 /* 9999-12-31T23:59:59.999999Z is the last time there is. */
 #define LOG_MAX_TIME UINT64_C(253402300799999999)
 
 enum {
-	LOG_PREFIX_SIZE = 12,  /* magic, length, number: of every record and frame */
-	LOG_HEADER_SIZE = 24,  /* of a mux record */
+	LOG_PREFIX_SIZE = 12,             /* magic, length, number: of every record and frame */
+	LOG_HEADER_SIZE = 24,             /* of a mux record */
 	LOG_MAX_LENGTH = (16 << 20) + 24, /* the length field's largest value */
-	LOG_MAX_KEYS = 4096,   /* bytes of key=value lines in an OPEN */
-	LOG_MAX_SESSIONS = 1 << 18, /* open at once; one more is damage */
+	LOG_MAX_KEYS = 4096,              /* bytes of key=value lines in an OPEN */
+	LOG_MAX_SESSIONS = 1 << 18,       /* open at once; one more is damage */
 	LOG_READ_SIZE = 65536,
 	LOG_MAX_PEER = 128
 };
@@ -59,8 +59,8 @@ size_t log_pack_open(uint8_t out[LOG_MAX_OPEN], uint32_t session, uint64_t time_
 
 /* Write a whole CLOSE record; a reason is cut at WIRE_MAX_REASON bytes.  Returns its size. */
 enum { LOG_MAX_CLOSE = LOG_HEADER_SIZE + 2 + WIRE_MAX_REASON };
-size_t log_pack_close(uint8_t out[LOG_MAX_CLOSE], uint32_t session, uint64_t time_us,
-    uint16_t code, const char *reason, size_t reason_len);
+size_t log_pack_close(uint8_t out[LOG_MAX_CLOSE], uint32_t session, uint64_t time_us, uint16_t code,
+    const char *reason, size_t reason_len);
 
 /*
  * ---- Reader ----
@@ -71,19 +71,19 @@ struct log_session {
 	uint32_t number; /* the log's own; in a frame log 1, 2, 3 … one per handshake */
 	struct wire_handshake format;
 	uint8_t handshake[WIRE_HANDSHAKE_SIZE]; /* as received */
-	struct stream stream; /* every frame yielded so far, the current one included */
-	uint64_t open_us;     /* the OPEN's time */
-	char tag[WIRE_MAX_TAG + 1];   /* "": none */
-	char peer[LOG_MAX_PEER + 1];  /* "": unknown; bytes from outside */
-	void *user;           /* the caller's; starts as NULL, the reader does not look at it */
+	struct stream stream;        /* every frame yielded so far, the current one included */
+	uint64_t open_us;            /* the OPEN's time */
+	char tag[WIRE_MAX_TAG + 1];  /* "": none */
+	char peer[LOG_MAX_PEER + 1]; /* "": unknown; bytes from outside */
+	void *user; /* the caller's; starts as NULL, the reader does not look at it */
 };
 
 enum log_event {
-	LOG_MORE,   /* nothing whole is buffered: log_fill(), or log_window(), or log_eof() */
+	LOG_MORE, /* nothing whole is buffered: log_fill(), or log_window(), or log_eof() */
 	LOG_OPEN,
 	LOG_FRAME,
-	LOG_CLOSE,  /* also made up, for sessions that end without one */
-	LOG_TICK,   /* only a time: a TICK, or a record of a kind unknown here */
+	LOG_CLOSE, /* also made up, for sessions that end without one */
+	LOG_TICK,  /* only a time: a TICK, or a record of a kind unknown here */
 	LOG_ROTATE,
 	LOG_DAMAGE, /* something is wrong: *text says what; reading goes on with log_next() */
 	LOG_END,    /* for good: the end of input, or of what can be read of it */
@@ -92,18 +92,19 @@ enum log_event {
 
 struct log_record {
 	enum log_event event;
-	uint64_t offset;  /* in the input, of the record or the damage */
-	uint64_t time_us; /* OPEN, FRAME, CLOSE, TICK, ROTATE */
+	uint64_t offset;             /* in the input, of the record or the damage */
+	uint64_t time_us;            /* OPEN, FRAME, CLOSE, TICK, ROTATE */
 	struct log_session *session; /* OPEN, FRAME, CLOSE; else NULL */
 	struct wire_frame frame;     /* FRAME */
 	struct stream_step step;     /* FRAME: what its seq meant */
-	const uint8_t *data; /* OPEN: the handshake; FRAME: the message, header included */
-	uint32_t length;     /* bytes of data */
-	uint16_t code;       /* CLOSE; 0 where the log does not say: a frame log has no CLOSE */
-	bool made_up;        /* CLOSE: no such record was in the log */
+	const uint8_t *data;         /* OPEN: the handshake; FRAME: the message, header included */
+	uint32_t length;             /* bytes of data */
+	uint16_t code; /* CLOSE; 0 where the log does not say: a frame log has no CLOSE */
+	bool made_up;  /* CLOSE: no such record was in the log */
 	char reason[WIRE_MAX_REASON + 1]; /* CLOSE; bytes from outside, NULs replaced by '?' */
-	char text[256];      /* DAMAGE: what, and the limit; bytes from outside escaped */
-	uint64_t skipped;    /* DAMAGE: bytes passed over because of it, 0 if the end is not known */
+	/* DAMAGE: what, and the limit.  OPEN: "", or what was dropped from its keys.  Holds bytes from outside. */
+	char text[256];
+	uint64_t skipped; /* DAMAGE: bytes passed over because of it, 0 if the end is not known */
 	const uint8_t *record; /* the record verbatim as it stands in the log; NULL if made up */
 	uint32_t record_length;
 };

@@ -65,6 +65,8 @@ struct spool *spool_open(const char *dir, const struct spool_options *o, char te
  * Take a record: LOG_OPEN, LOG_FRAME, LOG_CLOSE, LOG_TICK, LOG_ROTATE; all other events
  * are nothing to a spool.  Frames' bytes (r->data) are not copied: they must stay where they are
  * until spool_flush() has returned 0.  r->session->user is the spool's.
+ * A session ends with its LOG_CLOSE, which a reader yields for every one: made up if need be,
+ * after log_eof().
  *
  * 0: taken.  -1: not taken, to be offered again, the same record:
  *	ENOSPC, EDQUOT   the disk is full: again in a second
@@ -76,12 +78,6 @@ int spool_put(struct spool *sp, const struct log_record *r);
 
 /* Hand all frames taken so far to the kernel.  0, or -1 as spool_put(). */
 int spool_flush(struct spool *sp);
-
-/*
- * End every session that is still open (as CLOSE 1006 would, but for
- * sessions that the caller closed).  Returns as spool_put(); again until 0.
- */
-int spool_end(struct spool *sp);
 
 /* Readable when spool_reap() has something to do. */
 int spool_fd(const struct spool *sp);
@@ -97,8 +93,8 @@ int spool_reap(struct spool *sp);
 const char *spool_failure(const struct spool *sp);
 
 /*
- * Free sp, unlock.  Without spool_end() before, or when completing has
- * failed, what is unfinished is left for the next spool_open() to recover;
+ * Free sp, unlock.  Sessions that were not closed, and, when completing has failed,
+ * what is unfinished is left for the next spool_open() to recover;
  * a completing under way is finished first, one that waits for space is given up.
  * NULL is fine.
  */

@@ -1,0 +1,813 @@
+/*
+ * The reader is a state machine over a window of bytes: log_next() parses at
+ * pos and either yields an event and moves on, or asks for more.  Whatever has to
+ * be said before the record at pos (sessions that end because of it) is
+ * yielded first, without moving; the record is then parsed again.
+ */
+#include "log.h"
+
+#include "bytes.h"
+#include "fdio.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A record's longest form: prefix and the largest length field. */
+enum { MAX_RECORD = LOG_PREFIX_SIZE + LOG_MAX_LENGTH };
+
+/*
+ * ---- Writer ----
+ */
+
+void
+log_pack_header(uint8_t out[LOG_HEADER_SIZE], uint32_t session, enum log_kind kind,
+    uint64_t time_us, uint32_t body)
+{
+	le32_store(out, LOG_MAGIC);
+	le32_store(out + 4, LOG_HEADER_SIZE - LOG_PREFIX_SIZE + body);
+	le32_store(out + 8, session);
+	le16_store(out + 12, (uint16_t)kind);
+	le16_store(out + 14, 0);
+	le64_store(out + 16, time_us);
+}
+
+size_t
+log_pack_open(uint8_t out[LOG_MAX_OPEN], uint32_t session, uint64_t time_us,
+    const uint8_t handshake[WIRE_HANDSHAKE_SIZE], const char *peer, const char *tag)
+{
+	uint8_t *body = out + LOG_HEADER_SIZE;
+	char *keys = (char *)body + WIRE_HANDSHAKE_SIZE;
+	size_t len = 0;
+
+	memcpy(body, handshake, WIRE_HANDSHAKE_SIZE);
+	if (peer != NULL && *peer != '\0') {
+		len += (size_t)sprintf(keys + len, "peer=%.*s\n", LOG_MAX_PEER, peer);
+		for (size_t i = 0; i < len - 1; i++)
+			if ((unsigned char)keys[i] < ' ' || keys[i] == 0x7f)
+				keys[i] = '?';
+	}
+	if (tag != NULL && *tag != '\0')
+		len += (size_t)sprintf(keys + len, "tag=%.*s\n", WIRE_MAX_TAG, tag);
+	log_pack_header(out, session, LOG_KIND_OPEN, time_us,
+	    (uint32_t)(WIRE_HANDSHAKE_SIZE + len));
+	return LOG_HEADER_SIZE + WIRE_HANDSHAKE_SIZE + len;
+}
+
+size_t
+log_pack_close(uint8_t out[LOG_MAX_CLOSE], uint32_t session, uint64_t time_us, uint16_t code,
+    const char *reason, size_t reason_len)
+{
+	if (reason_len > WIRE_MAX_REASON)
+		reason_len = WIRE_MAX_REASON;
+	log_pack_header(out, session, LOG_KIND_CLOSE, time_us, (uint32_t)(2 + reason_len));
+	le16_store(out + LOG_HEADER_SIZE, code);
+	if (reason_len > 0)
+		memcpy(out + LOG_HEADER_SIZE + 2, reason, reason_len);
+	return LOG_HEADER_SIZE + 2 + reason_len;
+}
+
+/*
+ * ---- Sessions: a hash by number, and a list in the order of their OPENs ----
+ */
+
+struct entry {
+	struct log_session session; /* first, so that a session's address is its entry's */
+	struct entry *same_hash;
+	struct entry *next, *prev;
+};
+
+enum kind { KIND_UNKNOWN, KIND_MUX, KIND_FRAMES };
+
+struct log_reader {
+	int fd;
+	struct log_options options;
+	enum kind kind;
+
+	const uint8_t *win; /* the bytes at hand: own buffer, or log_window()'s */
+	size_t pos, end;
+	uint64_t base; /* offset in the input of win[0] */
+	uint8_t *buffer;
+	size_t capacity;
+	bool eof;
+
+	struct entry **table; /* size is a power of 2 */
+	size_t table_size, open;
+	struct entry *first, *last;
+	struct entry *dying; /* closed by the last event; freed by the next log_next() */
+
+	bool closing_all; /* every open session ends before anything else is yielded */
+	bool ended;       /* nothing more is read */
+	bool scanning;    /* --recover: looking for the next sound record */
+	uint64_t scan_from;
+	char scan_text[160];
+
+	uint64_t last_us;
+	uint64_t take_us; /* frame logs: the current take's start */
+	uint32_t takes;   /* frame logs: handshakes so far */
+	uint64_t damage;
+};
+
+static size_t
+slot(const struct log_reader *r, uint32_t number)
+{
+	return (number * 2654435761u >> 7) & (r->table_size - 1);
+}
+
+static struct entry *
+session_find(const struct log_reader *r, uint32_t number)
+{
+	struct entry *e = r->table_size > 0 ? r->table[slot(r, number)] : NULL;
+
+	while (e != NULL && e->session.number != number)
+		e = e->same_hash;
+	return e;
+}
+
+static bool
+table_grow(struct log_reader *r)
+{
+	size_t size = r->table_size > 0 ? 2 * r->table_size : 64;
+	struct entry **table = calloc(size, sizeof *table);
+
+	if (table == NULL)
+		return false;
+	free(r->table);
+	r->table = table;
+	r->table_size = size;
+	for (struct entry *e = r->first; e != NULL; e = e->next) {
+		struct entry **head = &r->table[slot(r, e->session.number)];
+
+		e->same_hash = *head;
+		*head = e;
+	}
+	return true;
+}
+
+static struct entry *
+session_add(struct log_reader *r, uint32_t number, const struct wire_handshake *format)
+{
+	struct entry *e;
+
+	if (r->open >= r->table_size && !table_grow(r))
+		return NULL;
+	if ((e = calloc(1, sizeof *e)) == NULL)
+		return NULL;
+	e->session.number = number;
+	e->session.format = *format;
+	stream_init(&e->session.stream, format);
+	e->same_hash = r->table[slot(r, number)];
+	r->table[slot(r, number)] = e;
+	e->prev = r->last;
+	*(r->last != NULL ? &r->last->next : &r->first) = e;
+	r->last = e;
+	r->open++;
+	return e;
+}
+
+static void
+session_remove(struct log_reader *r, struct entry *e)
+{
+	struct entry **p = &r->table[slot(r, e->session.number)];
+
+	while (*p != e)
+		p = &(*p)->same_hash;
+	*p = e->same_hash;
+	*(e->prev != NULL ? &e->prev->next : &r->first) = e->next;
+	*(e->next != NULL ? &e->next->prev : &r->last) = e->prev;
+	r->open--;
+	r->dying = e;
+}
+
+/*
+ * ---- Reader ----
+ */
+
+struct log_reader *
+log_new(int fd, const struct log_options *o)
+{
+	struct log_reader *r = calloc(1, sizeof *r);
+
+	if (r == NULL)
+		return NULL;
+	r->fd = fd;
+	if (o != NULL)
+		r->options = *o;
+	return r;
+}
+
+void
+log_free(struct log_reader *r)
+{
+	if (r == NULL)
+		return;
+	for (struct entry *e = r->first, *next; e != NULL; e = next) {
+		next = e->next;
+		free(e);
+	}
+	free(r->dying);
+	free(r->table);
+	free(r->buffer);
+	free(r);
+}
+
+int
+log_fill(struct log_reader *r)
+{
+	size_t have = r->end - r->pos;
+	ssize_t n;
+
+	if (r->eof)
+		return 0;
+	if (r->capacity - r->end < LOG_READ_SIZE) {
+		/* Moving only when half is free keeps the cost linear, however long the records. */
+		if (r->capacity < 2 * (have + LOG_READ_SIZE)) {
+			size_t capacity = 2 * (have + 2 * LOG_READ_SIZE);
+			uint8_t *buffer = malloc(capacity);
+
+			if (buffer == NULL)
+				return -1;
+			if (have > 0)
+				memcpy(buffer, r->win + r->pos, have);
+			free(r->buffer);
+			r->win = r->buffer = buffer;
+			r->capacity = capacity;
+		} else {
+			memmove(r->buffer, r->buffer + r->pos, have);
+		}
+		r->base += r->pos;
+		r->pos = 0;
+		r->end = have;
+	}
+	n = fdio_read(r->fd, r->buffer + r->end, LOG_READ_SIZE);
+	if (n < 0)
+		return -1;
+	if (n == 0) {
+		r->eof = true;
+		return 0;
+	}
+	r->end += (size_t)n;
+	return 1;
+}
+
+void
+log_window(struct log_reader *r, const uint8_t *buf, size_t len)
+{
+	r->base += r->pos;
+	r->win = buf;
+	r->pos = 0;
+	r->end = len;
+}
+
+void
+log_eof(struct log_reader *r)
+{
+	r->eof = true;
+}
+
+bool
+log_is_mux(const struct log_reader *r)
+{
+	return r->kind == KIND_MUX;
+}
+
+uint64_t
+log_offset(const struct log_reader *r)
+{
+	return r->base + r->pos;
+}
+
+uint64_t
+log_damage(const struct log_reader *r)
+{
+	return r->damage;
+}
+
+__attribute__((format(printf, 4, 5))) static enum log_event
+damage(struct log_reader *r, struct log_record *ro, uint64_t skipped, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(ro->text, sizeof ro->text, fmt, ap);
+	va_end(ap);
+	ro->skipped = skipped;
+	r->damage++;
+	return LOG_DAMAGE;
+}
+
+/* Damage in a record whose length is sound: it is passed over as a whole. */
+#define SKIP(r, ro, len, ...) ((r)->pos += (len), damage((r), (ro), (len), __VA_ARGS__))
+
+static enum log_event
+closes(struct log_reader *r, struct log_record *ro, struct entry *e)
+{
+	ro->session = &e->session;
+	ro->time_us = r->last_us;
+	ro->code = r->kind == KIND_MUX ? WIRE_CLOSE_ABNORMAL : 0;
+	ro->made_up = true;
+	session_remove(r, e);
+	return LOG_CLOSE;
+}
+
+/*
+ * No record can be found at pos.  Reading ends here, or a scan begins behind
+ * it; then the damage is reported when it is known how much was skipped.
+ */
+__attribute__((format(printf, 3, 4))) static enum log_event
+lost(struct log_reader *r, struct log_record *ro, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->scan_text, sizeof r->scan_text, fmt, ap);
+	va_end(ap);
+	if (r->options.recover) {
+		r->scanning = true;
+		r->scan_from = ro->offset;
+		r->pos++;
+		return LOG_MORE; /* the caller goes round again */
+	}
+	r->ended = true;
+	r->closing_all = true;
+	return damage(r, ro, r->eof ? r->end - r->pos : 0, "%s", r->scan_text);
+}
+
+static bool
+is_frame_magic(uint32_t magic)
+{
+	return magic == WIRE_MAGIC_PCM || magic == WIRE_MAGIC_ADPCM;
+}
+
+/* In a frame log: can a handshake or a frame of the current session begin with this? */
+static bool
+frames_magic(const struct log_reader *r, uint32_t magic)
+{
+	if (magic == WIRE_MAGIC_HANDSHAKE)
+		return true;
+	if (r->first != NULL)
+		return magic == wire_frame_magic(r->first->session.format.codec);
+	return r->options.headless && is_frame_magic(magic);
+}
+
+/* The handshake that stands for the one that a headless log lacks. */
+static struct wire_handshake
+headless_format(const struct log_reader *r, uint32_t magic)
+{
+	struct wire_handshake h = r->options.format;
+
+	if (!r->options.codec_given)
+		h.codec = magic == WIRE_MAGIC_PCM ? WIRE_PCM16 : WIRE_ADPCM;
+	return h;
+}
+
+/*
+ * Is there a sound record at p: a magic, a plausible length, and a magic or the end behind it?
+ * 1 yes, 0 no, -1 more bytes are needed to tell.
+ */
+static int
+sound(const struct log_reader *r, size_t p)
+{
+	const uint8_t *b = r->win + p;
+	size_t avail = r->end - p, size;
+	int more = r->eof ? 0 : -1;
+	bool mux;
+	uint32_t magic, next;
+
+	if (avail < 4)
+		return more;
+	magic = le32_load(b);
+	mux = magic == LOG_MAGIC && r->kind != KIND_FRAMES;
+	if (!mux && (r->kind == KIND_MUX || !frames_magic(r, magic)))
+		return 0;
+	if (avail < LOG_PREFIX_SIZE)
+		return more;
+	if (mux) {
+		uint32_t length = le32_load(b + 4);
+
+		if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH)
+			return 0;
+		size = LOG_PREFIX_SIZE + length;
+	} else if (magic == WIRE_MAGIC_HANDSHAKE) {
+		struct wire_handshake h;
+		struct wire_fault fault;
+
+		if (avail < WIRE_HANDSHAKE_SIZE)
+			return more;
+		if (!wire_parse_handshake(b, WIRE_HANDSHAKE_SIZE, &h, &fault))
+			return 0;
+		size = WIRE_HANDSHAKE_SIZE;
+		if (avail >= size + 4 && is_frame_magic(le32_load(b + size)))
+			return le32_load(b + size) == wire_frame_magic(h.codec);
+	} else {
+		struct wire_handshake h =
+		    r->first != NULL ? r->first->session.format : headless_format(r, magic);
+		uint32_t length = le32_load(b + 4);
+
+		if (length > wire_max_payload(&h))
+			return 0;
+		size = WIRE_FRAME_HEADER_SIZE + length;
+	}
+	if (avail < size + 4)
+		return r->eof ? avail == size : -1;
+	next = le32_load(b + size);
+	if (mux)
+		return next == LOG_MAGIC;
+	return next == WIRE_MAGIC_HANDSHAKE || next == magic ||
+	    (magic == WIRE_MAGIC_HANDSHAKE && frames_magic(r, next));
+}
+
+/* Look for the next sound record; report what was skipped when it, or the end, is reached. */
+static enum log_event
+scan(struct log_reader *r, struct log_record *ro)
+{
+	uint64_t skipped;
+
+	for (; r->pos < r->end; r->pos++) {
+		int s = sound(r, r->pos);
+
+		if (s < 0)
+			return LOG_MORE;
+		if (s > 0)
+			break;
+	}
+	if (r->pos == r->end && !r->eof)
+		return LOG_MORE;
+	r->scanning = false;
+	ro->offset = r->scan_from;
+	skipped = log_offset(r) - r->scan_from;
+	if (r->pos == r->end)
+		return damage(r, ro, skipped,
+		    "%s; the remaining %" PRIu64 " bytes are skipped, no sound record among them",
+		    r->scan_text, skipped);
+	return damage(r, ro, skipped, "%s; %" PRIu64 " bytes skipped, up to offset %" PRIu64,
+	    r->scan_text, skipped, log_offset(r));
+}
+
+/* The input ends inside a record of size bytes (0: not even that is known). */
+static enum log_event
+cut(struct log_reader *r, struct log_record *ro, size_t size)
+{
+	size_t have = r->end - r->pos;
+	enum log_event e;
+
+	if (size == 0)
+		e = lost(r, ro, "the input ends %zu bytes into a record", have);
+	else
+		e = lost(r, ro, "the input ends %zu bytes into a record of %zu", have, size);
+	if (e == LOG_DAMAGE)
+		r->pos = r->end;
+	return e;
+}
+
+/* Copy a peer's address or a reason, which come from outside, as a string without NULs. */
+static void
+copy_text(char *out, size_t size, const uint8_t *in, size_t len)
+{
+	if (len > size - 1)
+		len = size - 1;
+	for (size_t i = 0; i < len; i++)
+		out[i] = in[i] == '\0' ? '?' : (char)in[i];
+	out[len] = '\0';
+}
+
+/* The key=value lines of an OPEN.  What is not understood is ignored. */
+static void
+parse_keys(struct log_session *s, struct log_record *ro, const uint8_t *p, size_t len)
+{
+	const uint8_t *end = p + len;
+
+	while (p < end) {
+		const uint8_t *nl = memchr(p, '\n', (size_t)(end - p));
+		const uint8_t *stop = nl != NULL ? nl : end;
+		size_t n = (size_t)(stop - p);
+
+		if (n >= 5 && memcmp(p, "peer=", 5) == 0) {
+			copy_text(s->peer, sizeof s->peer, p + 5, n - 5);
+		} else if (n >= 4 && memcmp(p, "tag=", 4) == 0) {
+			if (wire_tag_valid((const char *)p + 4, n - 4)) {
+				copy_text(s->tag, sizeof s->tag, p + 4, n - 4);
+			} else {
+				char tag[WIRE_MAX_TAG + 1];
+
+				copy_text(tag, sizeof tag, p + 4, n - 4);
+				snprintf(ro->text, sizeof ro->text,
+				    "session %" PRIu32
+				    ": tag \"%s\" dropped, allowed is [A-Za-z0-9][A-Za-z0-9._:-]{0,63}",
+				    s->number, tag);
+			}
+		}
+		p = nl != NULL ? nl + 1 : end;
+	}
+}
+
+static enum log_event
+mux_open(struct log_reader *r, struct log_record *ro, uint32_t number, const uint8_t *body,
+    size_t len)
+{
+	struct wire_handshake format;
+	struct wire_fault fault;
+	struct entry *e;
+
+	if (number == 0)
+		return SKIP(r, ro, ro->record_length, "OPEN of session 0, at least 1");
+	if (len < WIRE_HANDSHAKE_SIZE)
+		return SKIP(r, ro, ro->record_length,
+		    "OPEN of session %" PRIu32 ": %zu bytes, at least %d", number, len,
+		    WIRE_HANDSHAKE_SIZE);
+	if (len > WIRE_HANDSHAKE_SIZE + LOG_MAX_KEYS)
+		return SKIP(r, ro, ro->record_length,
+		    "OPEN of session %" PRIu32 ": %zu bytes of keys, at most %d", number,
+		    len - WIRE_HANDSHAKE_SIZE, LOG_MAX_KEYS);
+	if (!wire_parse_handshake(body, WIRE_HANDSHAKE_SIZE, &format, &fault))
+		return SKIP(r, ro, ro->record_length, "OPEN of session %" PRIu32 ": %s", number,
+		    fault.reason);
+	if ((e = session_find(r, number)) != NULL)
+		return closes(r, ro, e); /* and here again, with pos unmoved */
+	if (r->open >= LOG_MAX_SESSIONS)
+		return SKIP(r, ro, ro->record_length,
+		    "OPEN of session %" PRIu32 ": %d sessions are open, at most that many", number,
+		    LOG_MAX_SESSIONS);
+	if ((e = session_add(r, number, &format)) == NULL)
+		return LOG_ERROR;
+	memcpy(e->session.handshake, body, WIRE_HANDSHAKE_SIZE);
+	e->session.open_us = ro->time_us;
+	parse_keys(&e->session, ro, body + WIRE_HANDSHAKE_SIZE, len - WIRE_HANDSHAKE_SIZE);
+	ro->session = &e->session;
+	ro->data = body;
+	ro->length = WIRE_HANDSHAKE_SIZE;
+	r->pos += ro->record_length;
+	return LOG_OPEN;
+}
+
+static enum log_event
+mux_frame(struct log_reader *r, struct log_record *ro, uint32_t number, const uint8_t *body,
+    size_t len)
+{
+	struct entry *e = session_find(r, number);
+	struct wire_fault fault;
+	struct stream *s;
+
+	if (e == NULL)
+		return SKIP(r, ro, ro->record_length,
+		    "FRAME of session %" PRIu32 ", which is not open", number);
+	s = &e->session.stream;
+	if (!wire_parse_frame(&s->format, body, len, &ro->frame, &fault))
+		return SKIP(r, ro, ro->record_length, "session %" PRIu32 ": %s", number,
+		    fault.reason);
+	ro->step = stream_look(s, ro->frame.seq);
+	stream_take(s, ro->frame.seq, ro->step, stream_samples_any(&s->format, ro->frame.length));
+	ro->session = &e->session;
+	ro->data = body;
+	ro->length = (uint32_t)len;
+	r->pos += ro->record_length;
+	return LOG_FRAME;
+}
+
+static enum log_event
+mux_close(struct log_reader *r, struct log_record *ro, uint32_t number, const uint8_t *body,
+    size_t len)
+{
+	struct entry *e = session_find(r, number);
+
+	if (e == NULL)
+		return SKIP(r, ro, ro->record_length,
+		    "CLOSE of session %" PRIu32 ", which is not open", number);
+	if (len < 2 || len > 2 + WIRE_MAX_REASON)
+		return SKIP(r, ro, ro->record_length,
+		    "CLOSE of session %" PRIu32 ": %zu bytes, 2 to %d", number, len,
+		    2 + WIRE_MAX_REASON);
+	ro->session = &e->session;
+	ro->code = le16_load(body);
+	copy_text(ro->reason, sizeof ro->reason, body + 2, len - 2);
+	session_remove(r, e);
+	r->pos += ro->record_length;
+	return LOG_CLOSE;
+}
+
+static enum log_event
+next_mux(struct log_reader *r, struct log_record *ro)
+{
+	const uint8_t *p = r->win + r->pos;
+	size_t avail = r->end - r->pos, size, body;
+	uint32_t magic, length, number;
+	uint64_t time_us;
+
+	if (avail < LOG_PREFIX_SIZE)
+		return r->eof ? cut(r, ro, 0) : LOG_MORE;
+	magic = le32_load(p);
+	length = le32_load(p + 4);
+	if (magic != LOG_MAGIC)
+		return lost(r, ro, "magic 0x%08" PRIx32 ", expected 0x%08x (\"EETM\")", magic,
+		    LOG_MAGIC);
+	if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH)
+		return lost(r, ro, "record length %" PRIu32 ", %d to %d", length,
+		    LOG_HEADER_SIZE - LOG_PREFIX_SIZE, LOG_MAX_LENGTH);
+	size = LOG_PREFIX_SIZE + length;
+	if (avail < size)
+		return r->eof ? cut(r, ro, size) : LOG_MORE;
+	number = le32_load(p + 8);
+	time_us = le64_load(p + 16);
+	if (time_us > LOG_MAX_TIME)
+		return SKIP(r, ro, size, "time %" PRIu64 " us, past the year 9999", time_us);
+	if (time_us < r->last_us) {
+		/* Another log was joined to the one before: nothing of that goes on. */
+		if (r->first != NULL) {
+			r->closing_all = true;
+			return LOG_MORE;
+		}
+	}
+	r->last_us = time_us;
+	ro->time_us = time_us;
+	ro->record = p;
+	ro->record_length = (uint32_t)size;
+	body = size - LOG_HEADER_SIZE;
+	p += LOG_HEADER_SIZE;
+	switch (le16_load(ro->record + 12)) {
+	case LOG_KIND_OPEN: return mux_open(r, ro, number, p, body);
+	case LOG_KIND_FRAME: return mux_frame(r, ro, number, p, body);
+	case LOG_KIND_CLOSE: return mux_close(r, ro, number, p, body);
+	case LOG_KIND_ROTATE: r->pos += size; return LOG_ROTATE;
+	default: /* TICK, and kinds from the future: a time is all they are */
+		r->pos += size;
+		return LOG_TICK;
+	}
+}
+
+/* A new take: from its handshake at p, or from the options where there is none (p NULL). */
+static enum log_event
+take_open(struct log_reader *r, struct log_record *ro, const struct wire_handshake *format,
+    const uint8_t *p)
+{
+	struct entry *e;
+
+	if (r->first != NULL)
+		return closes(r, ro, r->first); /* and here again, with pos unmoved */
+	if ((e = session_add(r, r->takes + 1, format)) == NULL)
+		return LOG_ERROR;
+	r->takes++;
+	r->take_us = format->timestamp_ms <= LOG_MAX_TIME / 1000 ? format->timestamp_ms * 1000 : 0;
+	r->last_us = r->take_us;
+	if (p != NULL)
+		memcpy(e->session.handshake, p, WIRE_HANDSHAKE_SIZE);
+	else
+		wire_pack_handshake(e->session.handshake, format);
+	e->session.open_us = r->take_us;
+	ro->session = &e->session;
+	ro->time_us = r->take_us;
+	ro->data = e->session.handshake;
+	ro->length = WIRE_HANDSHAKE_SIZE;
+	if (p != NULL) {
+		ro->record = p;
+		ro->record_length = WIRE_HANDSHAKE_SIZE;
+		r->pos += WIRE_HANDSHAKE_SIZE;
+	}
+	return LOG_OPEN;
+}
+
+/* When a frame that starts after so many samples per channel was recorded; false: after 9999. */
+static bool
+take_time(const struct log_reader *r, const struct stream *s, struct stream_step step, uint64_t *o)
+{
+	__extension__ unsigned __int128 us = s->position;
+
+	us += (uint64_t)step.gap * s->format.frame_samples;
+	us = us * 1000000 / s->format.sample_rate + r->take_us;
+	*o = (uint64_t)us;
+	return us <= LOG_MAX_TIME;
+}
+
+static enum log_event
+next_frames(struct log_reader *r, struct log_record *ro)
+{
+	const uint8_t *p = r->win + r->pos;
+	size_t avail = r->end - r->pos, size;
+	struct wire_handshake format;
+	struct wire_fault fault;
+	struct stream *s;
+	uint32_t magic, length;
+
+	if (avail < LOG_PREFIX_SIZE)
+		return r->eof ? cut(r, ro, 0) : LOG_MORE;
+	magic = le32_load(p);
+	if (magic == WIRE_MAGIC_HANDSHAKE) {
+		if (avail < WIRE_HANDSHAKE_SIZE)
+			return r->eof ? cut(r, ro, WIRE_HANDSHAKE_SIZE) : LOG_MORE;
+		if (!wire_parse_handshake(p, WIRE_HANDSHAKE_SIZE, &format, &fault))
+			return lost(r, ro, "%s", fault.reason);
+		return take_open(r, ro, &format, p);
+	}
+	if (r->first == NULL && is_frame_magic(magic)) {
+		if (!r->options.headless)
+			return lost(r, ro,
+			    "a frame without a handshake before it: give -r RATE -c CHANNELS -n FRAME_SAMPLES");
+		format = headless_format(r, magic);
+		if (magic == wire_frame_magic(format.codec))
+			return take_open(r, ro, &format, NULL);
+	}
+	if (!frames_magic(r, magic))
+		return lost(r, ro, "magic 0x%08" PRIx32 ", expected a handshake's or a%s frame's",
+		    magic,
+		    r->first == NULL                                   ? ""
+			: r->first->session.format.codec == WIRE_PCM16 ? " PCM"
+								       : "n ADPCM");
+	s = &r->first->session.stream;
+	length = le32_load(p + 4);
+	if (length > wire_max_payload(&s->format))
+		return lost(r, ro, "frame length %" PRIu32 ", at most %" PRIu32, length,
+		    wire_max_payload(&s->format));
+	size = WIRE_FRAME_HEADER_SIZE + length;
+	if (avail < size)
+		return r->eof ? cut(r, ro, size) : LOG_MORE;
+	if (!wire_parse_frame(&s->format, p, size, &ro->frame, &fault))
+		return SKIP(r, ro, size, "%s", fault.reason);
+	ro->step = stream_look(s, ro->frame.seq);
+	if (!take_time(r, s, ro->step, &ro->time_us))
+		return SKIP(r, ro, size, "frame seq %" PRIu32 ": its time is past the year 9999",
+		    ro->frame.seq);
+	r->last_us = ro->time_us;
+	stream_take(s, ro->frame.seq, ro->step, stream_samples_any(&s->format, length));
+	ro->session = &r->first->session;
+	ro->data = ro->record = p;
+	ro->length = ro->record_length = (uint32_t)size;
+	r->pos += size;
+	return LOG_FRAME;
+}
+
+static enum log_event
+next_unknown(struct log_reader *r, struct log_record *ro)
+{
+	uint32_t magic;
+
+	if (r->end - r->pos < 4)
+		return r->eof ? cut(r, ro, 0) : LOG_MORE;
+	magic = le32_load(r->win + r->pos);
+	if (magic == LOG_MAGIC)
+		r->kind = KIND_MUX;
+	else if (magic == WIRE_MAGIC_HANDSHAKE || is_frame_magic(magic))
+		r->kind = KIND_FRAMES;
+	else
+		return lost(r, ro, "magic 0x%08" PRIx32 ": neither a mux log nor a frame log",
+		    magic);
+	return LOG_MORE;
+}
+
+enum log_event
+log_next(struct log_reader *r, struct log_record *ro)
+{
+	free(r->dying);
+	r->dying = NULL;
+	for (;;) {
+		size_t before = r->pos;
+		enum kind kind = r->kind;
+		enum log_event e;
+
+		ro->session = NULL;
+		ro->time_us = 0;
+		ro->data = ro->record = NULL;
+		ro->length = ro->record_length = 0;
+		ro->code = 0;
+		ro->made_up = false;
+		ro->reason[0] = ro->text[0] = '\0';
+		ro->skipped = 0;
+		ro->offset = log_offset(r);
+		if (r->closing_all) {
+			if (r->first != NULL)
+				return ro->event = closes(r, ro, r->first);
+			r->closing_all = false;
+			r->last_us = 0;
+		}
+		if (r->ended)
+			return ro->event = LOG_END;
+		if (r->pos == r->end && r->eof && !r->scanning) {
+			r->ended = r->closing_all = true;
+			continue;
+		}
+		if (r->scanning)
+			e = scan(r, ro);
+		else if (r->pos == r->end)
+			e = LOG_MORE;
+		else if (r->kind == KIND_MUX)
+			e = next_mux(r, ro);
+		else if (r->kind == KIND_FRAMES)
+			e = next_frames(r, ro);
+		else
+			e = next_unknown(r, ro);
+		/* Something moved without an event to tell: look again. */
+		if (e == LOG_MORE && (r->pos != before || r->kind != kind || r->closing_all))
+			continue;
+		return ro->event = e;
+	}
+}
+
+enum log_event
+log_get(struct log_reader *r, struct log_record *ro)
+{
+	while (log_next(r, ro) == LOG_MORE)
+		if (log_fill(r) < 0)
+			return ro->event = LOG_ERROR;
+	return ro->event;
+}
