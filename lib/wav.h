@@ -1,7 +1,8 @@
 /*
- * PCM16 WAV files, through libsndfile; this is the only file that knows it.
- * Plain RIFF with a 44-byte header while the file stays below 4 GiB, RF64 above, which is
- * why the number of samples has to be known before.  Same input, same bytes.
+ * PCM16 WAV, through libsndfile; this is the only file that knows it.
+ * Plain RIFF with a 44-byte header while the file stays below 4 GiB, RF64 (EBU Tech 3306) above:
+ * the number of samples has to be known before.  Then nothing has to be corrected afterwards, so
+ * a WAV can go to a pipe as well as to a file.  Same input, same bytes.
  */
 #ifndef EET_WAV_H
 #define EET_WAV_H
@@ -11,12 +12,13 @@
 
 struct wav_writer;
 
-enum { WAV_STREAM_HEADER_SIZE = 44 };
+/* samples for wav_new(): how many will come is not known. */
+#define WAV_UNKNOWN UINT64_MAX
 
 /*
- * Begin a WAV on fd (a regular file, empty, open for reading and writing; stays the caller's).
- * samples: per channel, exactly as many as will be written.  NULL on failure,
- * with errno.
+ * Begin a WAV on fd, from where that stands, strictly forward; fd stays the caller's.
+ * samples: per channel, exactly as many as will be written, or WAV_UNKNOWN: plain RIFF, both
+ * sizes 0xFFFFFFFF.  NULL on failure, with errno; EFBIG: not even RF64 can hold so many.
  */
 struct wav_writer *wav_new(int fd, uint32_t rate, unsigned channels, uint64_t samples);
 
@@ -26,19 +28,15 @@ int wav_write(struct wav_writer *w, const int16_t *pcm, uint64_t n);
 /* Write n samples per channel of silence. */
 int wav_silence(struct wav_writer *w, uint64_t n);
 
+/* Hand everything so far to the kernel, the header included.  0, or -1 with errno. */
+int wav_flush(struct wav_writer *w);
+
 /*
  * Finish: all is written to fd (not fsynced), w is freed, also on failure.
  * 0, or -1 with errno; EINVAL when fewer or more samples came than announced.
+ * After a failed call only this one is of use; it then fails with the same errno.
  */
 int wav_end(struct wav_writer *w);
-
-/*
- * The header of a WAV on a pipe, where nothing can be corrected later.
- * samples UINT64_MAX: unknown, both sizes are 0xFFFFFFFF; otherwise the exact header that
- * wav_new() would write, which must fit plain RIFF (wav_fits_riff()).
- */
-void wav_stream_header(uint8_t out[WAV_STREAM_HEADER_SIZE], uint32_t rate, unsigned channels,
-    uint64_t samples);
 
 /* True when that many samples per channel make a plain RIFF file. */
 bool wav_fits_riff(unsigned channels, uint64_t samples);

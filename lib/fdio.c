@@ -1,0 +1,92 @@
+#include "fdio.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <unistd.h>
+
+ssize_t
+fdio_read(int fd, void *buf, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = read(fd, buf, len);
+	while (n == -1 && errno == EINTR);
+	return n;
+}
+
+ssize_t
+fdio_read_full(int fd, void *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = fdio_read(fd, (char *)buf + done, len - done);
+
+		if (n == -1)
+			return -1;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+int
+fdio_write_full(int fd, const void *buf, size_t len, size_t *donep)
+{
+	size_t done = 0;
+	int status = 0;
+
+	while (done < len) {
+		ssize_t n = write(fd, (const char *)buf + done, len - done);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1) {
+			status = -1;
+			break;
+		}
+		done += (size_t)n;
+	}
+	if (donep != NULL)
+		*donep = done;
+	return status;
+}
+
+int
+fdio_writev_full(int fd, struct iovec *iov, size_t count, size_t *firsto)
+{
+	size_t first = 0;
+	int status = 0;
+
+	for (;;) {
+		/* Empty pieces are passed over first: writev() of nothing else would return 0. */
+		while (first < count && iov[first].iov_len == 0)
+			first++;
+		if (first == count)
+			break;
+
+		size_t pieces = count - first;
+		ssize_t n = writev(fd, iov + first, pieces < IOV_MAX ? (int)pieces : IOV_MAX);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1) {
+			status = -1;
+			break;
+		}
+		for (size_t left = (size_t)n; left > 0;) {
+			struct iovec *v = iov + first;
+			size_t taken = left < v->iov_len ? left : v->iov_len;
+
+			v->iov_base = (char *)v->iov_base + taken;
+			v->iov_len -= taken;
+			left -= taken;
+			if (v->iov_len == 0)
+				first++;
+		}
+	}
+	*firsto = first;
+	return status;
+}

@@ -1,0 +1,277 @@
+/*
+ * Two buffers: the caller fills `waiting`, the thread writes `going`, and they change places when
+ * the thread has nothing left.  The mutex is held for copying and swapping only, never while
+ * writing, so lines_put() waits for no reader.
+ *
+ * The thread blocks in write(2), which no flag of ours could prevent: the descriptor's file may be
+ * shared with other programs, whose flags are not ours to change.  lines_end() therefore cancels
+ * the thread when its write doesn't come back; everywhere else cancelling is off.
+ */
+#include "lines.h"
+
+#include "fdio.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct buffer {
+	char *data;
+	size_t len;
+	size_t size;
+};
+
+struct lines {
+	int fd;
+	pthread_t thread;
+	pthread_mutex_t mutex;
+	pthread_cond_t work; /* there is something to write, or ending is set */
+	pthread_cond_t done; /* bytes went out, or the thread has ended */
+	struct buffer waiting;
+	struct buffer going;
+	size_t written;    /* bytes of going that are out */
+	uint64_t progress; /* bytes written in all */
+	uint64_t dropped;
+	int error;
+	bool ending;
+	bool ended;
+};
+
+/* Lines that end in b from byte `from` on. */
+static uint64_t
+count_lines(const struct buffer *b, size_t from)
+{
+	uint64_t n = 0;
+
+	for (size_t i = from; i < b->len; i++)
+		n += b->data[i] == '\n';
+	return n;
+}
+
+/*
+ * How much to write at once: whole lines, as many as a pipe takes without tearing them apart
+ * when others write to it too; a longer line goes in pieces.
+ */
+static size_t
+chunk(const char *p, size_t len)
+{
+	if (len <= PIPE_BUF)
+		return len;
+
+	const char *end = memrchr(p, '\n', PIPE_BUF);
+
+	return end == NULL ? PIPE_BUF : (size_t)(end - p) + 1;
+}
+
+/* Write p[0..len).  0 or an errno; *doneo bytes are out either way.  The only place to cancel. */
+static int
+write_chunk(int fd, const char *p, size_t len, size_t *doneo)
+{
+	int state, error;
+
+	*doneo = 0;
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+	for (;;) {
+		size_t n;
+
+		error = fdio_write_full(fd, p + *doneo, len - *doneo, &n) == -1 ? errno : 0;
+		*doneo += n;
+		if (error != EAGAIN)
+			break;
+		/* Somebody made the file non-blocking. */
+		poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
+	}
+	pthread_setcancelstate(state, NULL);
+	return error;
+}
+
+static void *
+writer(void *arg)
+{
+	struct lines *l = arg;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	pthread_mutex_lock(&l->mutex);
+	while (l->error == 0) {
+		if (l->written == l->going.len) {
+			if (l->waiting.len == 0 && l->ending)
+				break;
+			if (l->waiting.len == 0) {
+				pthread_cond_wait(&l->work, &l->mutex);
+				continue;
+			}
+
+			struct buffer empty = l->going;
+
+			l->going = l->waiting;
+			l->waiting = empty;
+			l->waiting.len = 0;
+			l->written = 0;
+		}
+
+		const char *p = l->going.data + l->written;
+		size_t len = chunk(p, l->going.len - l->written), done;
+
+		pthread_mutex_unlock(&l->mutex);
+		int error = write_chunk(l->fd, p, len, &done);
+		pthread_mutex_lock(&l->mutex);
+		l->error = error;
+		l->written += done;
+		l->progress += done;
+		pthread_cond_signal(&l->done);
+	}
+	l->ended = true;
+	pthread_cond_signal(&l->done);
+	pthread_mutex_unlock(&l->mutex);
+	return NULL;
+}
+
+/* Start the thread with every signal blocked: they are the program's business. */
+static int
+start(struct lines *l)
+{
+	sigset_t all, old;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	error = pthread_create(&l->thread, NULL, writer, l);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return error;
+}
+
+static void
+destroy(struct lines *l)
+{
+	pthread_cond_destroy(&l->done);
+	pthread_cond_destroy(&l->work);
+	pthread_mutex_destroy(&l->mutex);
+	free(l->waiting.data);
+	free(l->going.data);
+	free(l);
+}
+
+struct lines *
+lines_new(int fd)
+{
+	struct lines *l = calloc(1, sizeof *l);
+	pthread_condattr_t attr;
+	int error;
+
+	if (l == NULL)
+		return NULL;
+	l->fd = fd;
+	pthread_mutex_init(&l->mutex, NULL);
+	pthread_cond_init(&l->work, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->done, &attr);
+	pthread_condattr_destroy(&attr);
+	if ((error = start(l)) != 0) {
+		destroy(l);
+		errno = error;
+		return NULL;
+	}
+	return l;
+}
+
+/* Append a line to b, or false when memory is short. */
+static bool
+append(struct buffer *b, const char *line, size_t len)
+{
+	if (b->size - b->len < len + 1) {
+		size_t size = b->size == 0 ? PIPE_BUF : b->size;
+
+		while (size - b->len < len + 1)
+			size *= 2;
+
+		char *data = realloc(b->data, size);
+
+		if (data == NULL)
+			return false;
+		b->data = data;
+		b->size = size;
+	}
+	memcpy(b->data + b->len, line, len);
+	b->data[b->len + len] = '\n';
+	b->len += len + 1;
+	return true;
+}
+
+void
+lines_put(struct lines *l, const char *line)
+{
+	size_t len = strlen(line);
+
+	pthread_mutex_lock(&l->mutex);
+
+	size_t used = l->waiting.len + l->going.len - l->written;
+
+	if (l->error != 0 || len >= LINES_MAX_WAITING - used || !append(&l->waiting, line, len))
+		l->dropped++;
+	else
+		pthread_cond_signal(&l->work);
+	pthread_mutex_unlock(&l->mutex);
+}
+
+int
+lines_error(struct lines *l)
+{
+	pthread_mutex_lock(&l->mutex);
+	int error = l->error;
+	pthread_mutex_unlock(&l->mutex);
+	return error;
+}
+
+/* CLOCK_MONOTONIC in ms milliseconds. */
+static struct timespec
+in_ms(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += (time_t)(ms / 1000);
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
+uint64_t
+lines_end(struct lines *l, unsigned wait_ms, int *errno_o)
+{
+	pthread_mutex_lock(&l->mutex);
+	l->ending = true;
+	pthread_cond_signal(&l->work);
+
+	uint64_t seen = l->progress;
+	struct timespec deadline = in_ms(wait_ms);
+
+	while (!l->ended) {
+		int timeout = pthread_cond_timedwait(&l->done, &l->mutex, &deadline);
+
+		if (l->progress != seen) {
+			seen = l->progress;
+			deadline = in_ms(wait_ms);
+		} else if (timeout != 0 && !l->ended) {
+			break;
+		}
+	}
+	pthread_mutex_unlock(&l->mutex);
+	pthread_cancel(l->thread);
+	pthread_join(l->thread, NULL);
+
+	uint64_t dropped =
+	    l->dropped + count_lines(&l->waiting, 0) + count_lines(&l->going, l->written);
+
+	*errno_o = l->error;
+	destroy(l);
+	return dropped;
+}

@@ -1,0 +1,228 @@
+/*
+ * libsndfile wants a file in which it can go back to the header, and writes its errors to nobody.
+ * It gets one made of the functions below: the header stays in memory until libsndfile, told
+ * what the size will be, has made it final; then header and samples go out through one buffer, and
+ * what libsndfile would write over the header at the end is dropped, being the same.
+ */
+#include "wav.h"
+
+#include "bytes.h"
+#include "fdio.h"
+
+#include <errno.h>
+#include <sndfile.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	RIFF_HEADER = 44,
+	RIFF_SIZE = 4, /* offsets of the sizes within it */
+	DATA_SIZE = 40,
+	MAX_HEADER = 128, /* RF64: 104 */
+	BUFFER = 128 * 1024,
+};
+
+struct wav_writer {
+	SNDFILE *snd;
+	int fd;
+	int error; /* errno of the first write that failed */
+	unsigned channels;
+	uint64_t announced;
+	uint64_t samples;
+	bool header_done; /* it is in the buffer, no longer in header[] */
+	sf_count_t size;  /* of the whole file to be */
+	sf_count_t pos;   /* where libsndfile believes it is */
+	uint8_t header[MAX_HEADER];
+	sf_count_t header_size;
+	size_t len;
+	uint8_t buffer[BUFFER];
+};
+
+bool
+wav_fits_riff(unsigned channels, uint64_t samples)
+{
+	return samples <= (UINT32_MAX - RIFF_HEADER) / (2 * channels);
+}
+
+static int
+flush_buffer(struct wav_writer *w)
+{
+	if (w->error == 0 && fdio_write_full(w->fd, w->buffer, w->len, NULL) == -1)
+		w->error = errno;
+	w->len = 0;
+	return w->error == 0 ? 0 : -1;
+}
+
+/* Through the buffer, but around it for what is larger. */
+static int
+put(struct wav_writer *w, const uint8_t *p, size_t len)
+{
+	if (len > BUFFER - w->len && flush_buffer(w) == -1)
+		return -1;
+	if (len > BUFFER) {
+		if (fdio_write_full(w->fd, p, len, NULL) == -1)
+			w->error = errno;
+	} else {
+		memcpy(w->buffer + w->len, p, len);
+		w->len += len;
+	}
+	return w->error == 0 ? 0 : -1;
+}
+
+static sf_count_t
+vio_length(void *arg)
+{
+	struct wav_writer *w = arg;
+
+	return w->size;
+}
+
+static sf_count_t
+vio_seek(sf_count_t offset, int whence, void *arg)
+{
+	struct wav_writer *w = arg;
+
+	if (whence == SEEK_CUR)
+		offset += w->pos;
+	else if (whence == SEEK_END)
+		offset += w->size;
+	return w->pos = offset;
+}
+
+static sf_count_t
+vio_read(void *buf, sf_count_t len, void *arg)
+{
+	(void)buf, (void)len, (void)arg;
+	return 0;
+}
+
+static sf_count_t
+vio_write(const void *buf, sf_count_t len, void *arg)
+{
+	struct wav_writer *w = arg;
+
+	if (!w->header_done) {
+		if (w->pos + len > MAX_HEADER)
+			return 0;
+		memcpy(w->header + w->pos, buf, (size_t)len);
+		w->pos += len;
+		if (w->header_size < w->pos)
+			w->header_size = w->pos;
+		return len;
+	}
+	if (w->pos >= w->header_size && put(w, buf, (size_t)len) == -1)
+		return 0;
+	w->pos += len;
+	return len;
+}
+
+static sf_count_t
+vio_tell(void *arg)
+{
+	struct wav_writer *w = arg;
+
+	return w->pos;
+}
+
+static SF_VIRTUAL_IO vio = {
+	.get_filelen = vio_length,
+	.seek = vio_seek,
+	.read = vio_read,
+	.write = vio_write,
+	.tell = vio_tell,
+};
+
+struct wav_writer *
+wav_new(int fd, uint32_t rate, unsigned channels, uint64_t samples)
+{
+	bool known = samples != WAV_UNKNOWN, riff = !known || wav_fits_riff(channels, samples);
+	uint64_t bytes = 2 * channels * (known ? samples : 0);
+	SF_INFO info = {
+		.samplerate = (int)rate,
+		.channels = (int)channels,
+		.format = (riff ? SF_FORMAT_WAV : SF_FORMAT_RF64) | SF_FORMAT_PCM_16,
+	};
+	struct wav_writer *w;
+
+	if (known && samples > (INT64_MAX - MAX_HEADER) / (2 * channels)) {
+		errno = EFBIG;
+		return NULL;
+	}
+	if ((w = malloc(sizeof *w)) == NULL)
+		return NULL;
+	memset(w, 0, offsetof(struct wav_writer, buffer));
+	w->fd = fd;
+	w->channels = channels;
+	w->announced = samples;
+	if ((w->snd = sf_open_virtual(&vio, SFM_WRITE, &info, w)) == NULL) {
+		errno = sf_error(NULL) == SF_ERR_SYSTEM ? ENOMEM : EINVAL;
+		free(w);
+		return NULL;
+	}
+	w->size = w->header_size + (sf_count_t)bytes;
+	sf_command(w->snd, SFC_UPDATE_HEADER_NOW, NULL, 0);
+	/* RF64 has its sizes from w->size now; RIFF's data size libsndfile would fill in last. */
+	if (riff)
+		le32_store(w->header + DATA_SIZE, (uint32_t)bytes);
+	if (!known) {
+		le32_store(w->header + RIFF_SIZE, UINT32_MAX);
+		le32_store(w->header + DATA_SIZE, UINT32_MAX);
+	}
+	w->header_done = true;
+	put(w, w->header, (size_t)w->header_size);
+	return w;
+}
+
+int
+wav_write(struct wav_writer *w, const int16_t *pcm, uint64_t n)
+{
+	if (sf_writef_short(w->snd, pcm, (sf_count_t)n) == (sf_count_t)n) {
+		w->samples += n;
+		return 0;
+	}
+	if (w->error == 0)
+		w->error = EIO;
+	errno = w->error;
+	return -1;
+}
+
+int
+wav_silence(struct wav_writer *w, uint64_t n)
+{
+	static const int16_t zeros[8192];
+	uint64_t most = 8192 / w->channels;
+
+	while (n > 0) {
+		uint64_t part = n < most ? n : most;
+
+		if (wav_write(w, zeros, part) == -1)
+			return -1;
+		n -= part;
+	}
+	return 0;
+}
+
+int
+wav_flush(struct wav_writer *w)
+{
+	if (flush_buffer(w) == -1) {
+		errno = w->error;
+		return -1;
+	}
+	return 0;
+}
+
+int
+wav_end(struct wav_writer *w)
+{
+	int error;
+
+	sf_close(w->snd);
+	flush_buffer(w);
+	if ((error = w->error) == 0 && w->announced != WAV_UNKNOWN && w->samples != w->announced)
+		error = EINVAL;
+	free(w);
+	if (error != 0)
+		errno = error;
+	return error == 0 ? 0 : -1;
+}
