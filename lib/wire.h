@@ -17,8 +17,8 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC_HANDSHAKE 0x41445043u
-#define WIRE_MAGIC_ADPCM 0x41445046u
-#define WIRE_MAGIC_PCM 0x464D4350u
+#define WIRE_MAGIC_ADPCM     0x41445046u
+#define WIRE_MAGIC_PCM       0x464D4350u
 
 enum {
 	WIRE_VERSION = 1,
@@ -50,12 +50,12 @@ enum wire_close {
 
 struct wire_handshake {
 	uint32_t stream_id;
-	uint32_t sample_rate;   /* Hz */
+	uint32_t sample_rate; /* Hz */
 	uint16_t channels;
 	uint16_t codec;         /* enum wire_codec */
 	uint16_t frame_samples; /* per channel, in a full frame */
 	uint16_t reserved;
-	uint64_t timestamp_ms;  /* the client's clock, Unix epoch; any value */
+	uint64_t timestamp_ms; /* the client's clock, Unix epoch; any value */
 };
 
 struct wire_frame {
