@@ -24,7 +24,7 @@ enum adpcm_layout {
 	ADPCM_STATE,      /* header: the decoder's state before the block; low nibble first */
 	ADPCM_STATE_HIGH, /* the same, high nibble first (RFC 3551 DVI4, CPython audioop); mono */
 	ADPCM_WAV,        /* the header's predictor is the first sample; low nibble first */
-	ADPCM_BARE,       /* no header, state carried from block to block; high nibble first; mono */
+	ADPCM_BARE, /* no header, state carried from block to block; high nibble first; mono */
 	ADPCM_LAYOUTS
 };
 
@@ -51,6 +51,13 @@ uint32_t adpcm_block_length(enum adpcm_layout layout, unsigned ch, uint32_t samp
  * 0 for an empty block and for one shorter than its layout's header.
  */
 uint32_t adpcm_block_samples(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t length);
+
+/*
+ * True if a full block (n samples per channel) of that layout may have this length: state-high
+ * and bare round an odd number of codes either way.  False for an empty block, and for a layout
+ * that the channel count forbids.
+ */
+bool adpcm_block_full(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t length);
 
 /*
  * Decode a block into out[0 .. ch * returned), returned = adpcm_block_samples().
@@ -89,14 +96,13 @@ struct adpcm_verdict {
 struct adpcm_sniff {
 	unsigned ch;
 	uint32_t n;
-	bool have_previous;
-	bool previous_empty;
+	bool have_previous; /* there was a frame before, and it had a payload */
 	uint32_t previous_seq;
-	/* The state in which each layout leaves the previous block; fits: it could be decoded. */
+	bool previous_header; /* it was long enough for its header */
+	bool dropped_code;    /* in ADPCM_STATE_HIGH it may lack its last code */
+	/* Where each layout's decoder ended it. */
 	struct adpcm_state after[ADPCM_LAYOUTS][ADPCM_MAX_CHANNELS];
-	bool decoded[ADPCM_LAYOUTS];
-	bool dropped_code;
-	bool silent;    /* every pair so far said nothing */
+	bool silent;    /* the last frame closed a leading pair that all layouts fit */
 	uint32_t pairs; /* looked at, after the leading silence; at most 63 */
 	uint32_t counted;
 	uint32_t fits[ADPCM_LAYOUTS];
@@ -105,8 +111,7 @@ struct adpcm_sniff {
 	uint32_t wav_lengths;
 	bool last_bare; /* the same of the last of those */
 	bool last_wav;
-	uint8_t first_byte3;
-	bool first_has_byte3;
+	bool first_is_bare; /* the first block is no header alone: its fourth byte is not 0 */
 };
 
 void adpcm_sniff_init(struct adpcm_sniff *s, unsigned ch, uint32_t n);
@@ -118,7 +123,10 @@ void adpcm_sniff_init(struct adpcm_sniff *s, unsigned ch, uint32_t n);
  */
 bool adpcm_sniff_add(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t length);
 
-/* True while all that was seen decodes to the same under every layout (silence). */
+/*
+ * True while every pair of blocks so far said nothing, and the frame just added closed such a pair
+ * (silence): a reader that can't wait may decode what it has, that frame included, as ADPCM_STATE.
+ */
 bool adpcm_sniff_silent(const struct adpcm_sniff *s);
 
 /* The verdict if the log ended here; also the final one once adpcm_sniff_add() said false. */

@@ -1,0 +1,476 @@
+/*
+ * See adpcm.h.  All layouts are one: codes come in groups of 8 (4 bytes), one group per channel in
+ * turn, after a header of 4 bytes per channel that `bare` leaves out.  Mono codes that run on are
+ * the case of one channel, whose last group may be cut short.
+ */
+#include "adpcm.h"
+
+#include "bytes.h"
+
+#include <string.h>
+
+enum {
+	GROUP = 8, /* codes */
+	GROUP_SIZE = 4,
+	HEADER_SIZE = 4,
+	SNIFF_PAIRS = 63,
+	SNIFF_BLOCKS = 64,
+	WAV_LEAST = 16 /* the index alone is compared, which fits by chance now and then */
+};
+
+/* Step index -> step size, and what each code does there: the IMA's tables, multiplied out. */
+struct effect {
+	int32_t diff;
+	int32_t next; /* step index */
+};
+
+/* clang-format off */
+#define STEPS(X) \
+	X(0, 7) X(1, 8) X(2, 9) X(3, 10) X(4, 11) X(5, 12) X(6, 13) X(7, 14) X(8, 16) X(9, 17) \
+	X(10, 19) X(11, 21) X(12, 23) X(13, 25) X(14, 28) X(15, 31) X(16, 34) X(17, 37) X(18, 41) \
+	X(19, 45) X(20, 50) X(21, 55) X(22, 60) X(23, 66) X(24, 73) X(25, 80) X(26, 88) X(27, 97) \
+	X(28, 107) X(29, 118) X(30, 130) X(31, 143) X(32, 157) X(33, 173) X(34, 190) X(35, 209) \
+	X(36, 230) X(37, 253) X(38, 279) X(39, 307) X(40, 337) X(41, 371) X(42, 408) X(43, 449) \
+	X(44, 494) X(45, 544) X(46, 598) X(47, 658) X(48, 724) X(49, 796) X(50, 876) X(51, 963) \
+	X(52, 1060) X(53, 1166) X(54, 1282) X(55, 1411) X(56, 1552) X(57, 1707) X(58, 1878) \
+	X(59, 2066) X(60, 2272) X(61, 2499) X(62, 2749) X(63, 3024) X(64, 3327) X(65, 3660) \
+	X(66, 4026) X(67, 4428) X(68, 4871) X(69, 5358) X(70, 5894) X(71, 6484) X(72, 7132) \
+	X(73, 7845) X(74, 8630) X(75, 9493) X(76, 10442) X(77, 11487) X(78, 12635) X(79, 13899) \
+	X(80, 15289) X(81, 16818) X(82, 18500) X(83, 20350) X(84, 22385) X(85, 24623) X(86, 27086) \
+	X(87, 29794) X(88, 32767)
+
+#define SIZE(i, step) step,
+static const uint16_t steps[] = { STEPS(SIZE) };
+
+#define DIFF(step, code) (((step) >> 3) + ((code) & 1 ? (step) >> 2 : 0) + \
+	((code) & 2 ? (step) >> 1 : 0) + ((code) & 4 ? (step) : 0))
+#define DOWN(i) ((i) > 0 ? (i) - 1 : 0)
+#define UP(i, by) ((i) + (by) < ADPCM_MAX_INDEX ? (i) + (by) : ADPCM_MAX_INDEX)
+#define HALF(i, step, sign) \
+	{ sign DIFF(step, 0), DOWN(i) }, { sign DIFF(step, 1), DOWN(i) }, \
+	{ sign DIFF(step, 2), DOWN(i) }, { sign DIFF(step, 3), DOWN(i) }, \
+	{ sign DIFF(step, 4), UP(i, 2) }, { sign DIFF(step, 5), UP(i, 4) }, \
+	{ sign DIFF(step, 6), UP(i, 6) }, { sign DIFF(step, 7), UP(i, 8) }
+#define ROW(i, step) { HALF(i, step, +), HALF(i, step, -) },
+static const struct effect effects[ADPCM_MAX_INDEX + 1][16] = { STEPS(ROW) };
+/* clang-format on */
+
+static const char *const layout_names[ADPCM_LAYOUTS] = { "state", "state-high", "wav", "bare" };
+
+const char *
+adpcm_layout_name(enum adpcm_layout layout)
+{
+	return layout_names[layout];
+}
+
+bool
+adpcm_layout_parse(const char *name, enum adpcm_layout *lo)
+{
+	int i;
+
+	for (i = 0; i < ADPCM_LAYOUTS; i++)
+		if (strcmp(name, layout_names[i]) == 0) {
+			*lo = (enum adpcm_layout)i;
+			return true;
+		}
+	return false;
+}
+
+const char *
+adpcm_rule_name(enum adpcm_rule rule)
+{
+	static const char *const names[] = { "chain", "length", "given" };
+
+	return names[rule];
+}
+
+bool
+adpcm_layout_allowed(enum adpcm_layout layout, unsigned ch)
+{
+	return ch == 1 || layout == ADPCM_STATE || layout == ADPCM_WAV;
+}
+
+static bool
+high_first(enum adpcm_layout layout)
+{
+	return layout == ADPCM_STATE_HIGH || layout == ADPCM_BARE;
+}
+
+static uint32_t
+header_size(enum adpcm_layout layout, unsigned ch)
+{
+	return layout == ADPCM_BARE ? 0 : HEADER_SIZE * ch;
+}
+
+/* The first sample of a WAV block is in its header. */
+static uint32_t
+codes_of(enum adpcm_layout layout, uint32_t samples)
+{
+	return samples - (layout == ADPCM_WAV);
+}
+
+uint32_t
+adpcm_block_length(enum adpcm_layout layout, unsigned ch, uint32_t samples)
+{
+	uint32_t codes = codes_of(layout, samples);
+
+	if (ch == 1 && layout != ADPCM_WAV)
+		return header_size(layout, ch) + (codes + 1) / 2;
+	return header_size(layout, ch) + ch * GROUP_SIZE * ((codes + GROUP - 1) / GROUP);
+}
+
+bool
+adpcm_block_full(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t length)
+{
+	uint32_t full = adpcm_block_length(layout, ch, n);
+
+	return adpcm_layout_allowed(layout, ch) && length > 0 &&
+	    (length == full || (high_first(layout) && n % 2 != 0 && length == full - 1));
+}
+
+uint32_t
+adpcm_block_samples(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t length)
+{
+	size_t header = header_size(layout, ch), samples;
+
+	if (length == 0 || length < header)
+		return 0;
+	samples = ch == 1 ? 2 * (length - header) : GROUP * ((length - header) / (GROUP_SIZE * ch));
+	samples += layout == ADPCM_WAV;
+	return samples < n ? (uint32_t)samples : n;
+}
+
+/* A channel's header; false if its index is impossible, and was taken as 88. */
+static bool
+load_header(const uint8_t *p, struct adpcm_state *o)
+{
+	o->predictor = (int16_t)le16_load(p);
+	o->index = p[2] <= ADPCM_MAX_INDEX ? p[2] : ADPCM_MAX_INDEX;
+	return p[2] <= ADPCM_MAX_INDEX;
+}
+
+static inline int
+clamp(int v)
+{
+	return v < INT16_MIN ? INT16_MIN : v > INT16_MAX ? INT16_MAX : v;
+}
+
+static inline void
+apply(struct adpcm_state *s, unsigned code)
+{
+	const struct effect *e = &effects[s->index][code];
+
+	s->predictor = (int16_t)clamp(s->predictor + e->diff);
+	s->index = (uint8_t)e->next;
+}
+
+/* Exchange the codes of each byte. */
+static inline uint32_t
+swap(uint32_t w)
+{
+	return (w & 0x0f0f0f0f) << 4 | (w >> 4 & 0x0f0f0f0f);
+}
+
+/* A group's codes, the first in the lowest bits; fewer than 8 end with their byte. */
+static inline uint32_t
+load_group(const uint8_t *p, uint32_t codes, bool high)
+{
+	uint8_t b[GROUP_SIZE] = { 0 };
+	uint32_t w;
+
+	if (codes < GROUP) {
+		memcpy(b, p, (codes + 1) / 2);
+		p = b;
+	}
+	w = le32_load(p);
+	return high ? swap(w) : w;
+}
+
+/* Run through codes per channel from p on; out may be NULL. */
+static void
+run(unsigned ch, const uint8_t *p, uint32_t codes, bool high, struct adpcm_state *state,
+    int16_t *out)
+{
+	uint32_t n, w, i;
+	unsigned c;
+
+	for (; codes > 0; codes -= n) {
+		n = codes < GROUP ? codes : GROUP;
+		for (c = 0; c < ch; c++, p += GROUP_SIZE) {
+			struct adpcm_state s = state[c];
+
+			w = load_group(p, n, high);
+			for (i = 0; i < n; i++, w >>= 4) {
+				apply(&s, w & 15);
+				if (out != NULL)
+					out[i * ch + c] = s.predictor;
+			}
+			state[c] = s;
+		}
+		if (out != NULL)
+			out += (size_t)n * ch;
+	}
+}
+
+uint32_t
+adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *block, size_t length,
+    struct adpcm_state *state, int16_t *out, bool *damagedo)
+{
+	uint32_t samples = adpcm_block_samples(layout, ch, n, length);
+	size_t header = header_size(layout, ch);
+	unsigned c;
+
+	if (length < header) {
+		if (length > 0)
+			*damagedo = true;
+		return 0;
+	}
+	for (c = 0; c < header / HEADER_SIZE; c++) {
+		struct adpcm_state s;
+
+		if (!load_header(block + HEADER_SIZE * c, &s))
+			*damagedo = true;
+		if (samples > 0)
+			state[c] = s;
+	}
+	if (layout == ADPCM_WAV) {
+		for (c = 0; c < ch; c++)
+			*out++ = state[c].predictor;
+	}
+	run(ch, block + header, codes_of(layout, samples), high_first(layout), state, out);
+	return samples;
+}
+
+/* The code whose effect comes nearest to the difference. */
+static inline unsigned
+choose(const struct adpcm_state *s, int sample)
+{
+	int diff = sample - s->predictor, step = steps[s->index];
+	unsigned code = 0, bit;
+
+	if (diff < 0) {
+		code = 8;
+		diff = -diff;
+	}
+	for (bit = 4; bit > 0; bit >>= 1, step >>= 1)
+		if (diff >= step) {
+			code |= bit;
+			diff -= step;
+		}
+	return code;
+}
+
+uint32_t
+adpcm_encode(enum adpcm_layout layout, unsigned ch, const int16_t *in, uint32_t samples,
+    struct adpcm_state *state, uint8_t *out)
+{
+	uint32_t length = adpcm_block_length(layout, ch, samples),
+		 codes = codes_of(layout, samples);
+	uint8_t *p = out, *end = out + length, b[GROUP_SIZE];
+	uint32_t n, w, i;
+	size_t size;
+	unsigned c;
+
+	for (c = 0; c < header_size(layout, ch) / HEADER_SIZE; c++, p += HEADER_SIZE) {
+		if (layout == ADPCM_WAV)
+			state[c].predictor = *in++;
+		le16_store(p, (uint16_t)state[c].predictor);
+		p[2] = state[c].index;
+		p[3] = 0;
+	}
+	for (; codes > 0; codes -= n, in += (size_t)n * ch) {
+		n = codes < GROUP ? codes : GROUP;
+		for (c = 0; c < ch; c++) {
+			w = 0;
+			for (i = 0; i < n; i++) {
+				unsigned code = choose(&state[c], in[i * ch + c]);
+
+				apply(&state[c], code);
+				w |= code << 4 * i;
+			}
+			le32_store(b, high_first(layout) ? swap(w) : w);
+			size = end - p < GROUP_SIZE ? (size_t)(end - p) : GROUP_SIZE;
+			memcpy(p, b, size);
+			p += size;
+		}
+	}
+	return length;
+}
+
+void
+adpcm_sniff_init(struct adpcm_sniff *s, unsigned ch, uint32_t n)
+{
+	memset(s, 0, sizeof *s);
+	s->ch = ch;
+	s->n = n;
+}
+
+/* The layouts that the chain can tell. */
+static const enum adpcm_layout chained[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_WAV };
+enum { CHAINED = sizeof chained / sizeof chained[0] };
+
+/* Does the previous block, read in this layout, end where this block's header says? */
+static bool
+fits(const struct adpcm_sniff *s, enum adpcm_layout layout, const uint8_t *block)
+{
+	struct adpcm_state begin, end;
+	unsigned c, code;
+
+	for (c = 0; c < s->ch; c++) {
+		load_header(block + HEADER_SIZE * c, &begin);
+		end = s->after[layout][c];
+		if (layout == ADPCM_STATE_HIGH && s->dropped_code) {
+			for (code = 0; code < 16; code++) {
+				end = s->after[layout][c];
+				apply(&end, code);
+				if (end.predictor == begin.predictor && end.index == begin.index)
+					break;
+			}
+		}
+		if (end.index != begin.index ||
+		    (layout != ADPCM_WAV && end.predictor != begin.predictor))
+			return false;
+	}
+	return true;
+}
+
+/* The previous block and this one, which follows it. */
+static void
+look_at_pair(struct adpcm_sniff *s, const uint8_t *block, bool has_header)
+{
+	bool fit[ADPCM_LAYOUTS] = { false }, all = true;
+	size_t i;
+
+	for (i = 0; i < CHAINED; i++)
+		if (adpcm_layout_allowed(chained[i], s->ch)) {
+			fit[chained[i]] =
+			    has_header && s->previous_header && fits(s, chained[i], block);
+			all = all && fit[chained[i]];
+		}
+	if (all && s->pairs == 0) {
+		s->silent = true;
+		return;
+	}
+	s->pairs++;
+	if (all)
+		return;
+	s->counted++;
+	for (i = 0; i < CHAINED; i++)
+		s->fits[chained[i]] += fit[chained[i]];
+}
+
+/* Where each layout's decoder would stand after this block. */
+static void
+remember(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t length)
+{
+	uint32_t codes;
+	unsigned c;
+	size_t i;
+
+	s->have_previous = true;
+	s->previous_seq = seq;
+	s->previous_header = length >= HEADER_SIZE * (size_t)s->ch;
+	s->dropped_code = s->n % 2 != 0 && length == HEADER_SIZE + (s->n - 1) / 2;
+	if (!s->previous_header)
+		return;
+	for (i = 0; i < CHAINED; i++) {
+		codes = codes_of(chained[i], adpcm_block_samples(chained[i], s->ch, s->n, length));
+		for (c = 0; c < s->ch; c++)
+			load_header(block + HEADER_SIZE * c, &s->after[chained[i]][c]);
+		run(s->ch, block + HEADER_SIZE * s->ch, codes, high_first(chained[i]),
+		    s->after[chained[i]], NULL);
+	}
+}
+
+static void
+count_lengths(struct adpcm_sniff *s, const uint8_t *block, size_t length)
+{
+	if (++s->blocks > SNIFF_BLOCKS)
+		return;
+	if (s->blocks == 1)
+		s->first_is_bare = length < HEADER_SIZE || block[3] != 0;
+	s->last_bare = adpcm_block_full(ADPCM_BARE, s->ch, s->n, length);
+	s->last_wav = s->n % 8 == 1 && adpcm_block_full(ADPCM_WAV, s->ch, s->n, length);
+	s->bare_lengths += s->last_bare;
+	s->wav_lengths += s->last_wav;
+}
+
+static bool
+chain_decides(const struct adpcm_sniff *s, enum adpcm_layout *lo)
+{
+	size_t i;
+
+	for (i = 0; i < CHAINED; i++)
+		if (s->counted >= (chained[i] == ADPCM_WAV ? WAV_LEAST : 1) &&
+		    s->fits[chained[i]] * 10 >= s->counted * 9) {
+			*lo = chained[i];
+			return true;
+		}
+	return false;
+}
+
+static enum adpcm_layout
+by_length(const struct adpcm_sniff *s)
+{
+	uint32_t looked = s->blocks, bare = s->bare_lengths, wav = s->wav_lengths;
+
+	if (s->blocks == 1)
+		return bare == 1 && s->first_is_bare ? ADPCM_BARE : ADPCM_STATE;
+	if (s->blocks > SNIFF_BLOCKS) {
+		looked = SNIFF_BLOCKS;
+	} else if (s->blocks > 0) {
+		/* The last block of a log may be short. */
+		looked--;
+		bare -= s->last_bare;
+		wav -= s->last_wav;
+	}
+	if (looked > 0 && bare == looked)
+		return ADPCM_BARE;
+	return looked > 0 && wav == looked ? ADPCM_WAV : ADPCM_STATE;
+}
+
+static bool
+final(const struct adpcm_sniff *s)
+{
+	enum adpcm_layout layout;
+
+	return s->pairs == SNIFF_PAIRS && (s->blocks > SNIFF_BLOCKS || chain_decides(s, &layout));
+}
+
+bool
+adpcm_sniff_add(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t length)
+{
+	if (final(s))
+		return false;
+	if (length == 0) {
+		s->have_previous = false;
+		return true;
+	}
+	if (s->blocks <= SNIFF_BLOCKS)
+		count_lengths(s, block, length);
+	if (s->pairs < SNIFF_PAIRS) {
+		s->silent = false;
+		if (s->have_previous && seq == s->previous_seq + 1)
+			look_at_pair(s, block, length >= HEADER_SIZE * (size_t)s->ch);
+		remember(s, seq, block, length);
+	}
+	return !final(s);
+}
+
+bool
+adpcm_sniff_silent(const struct adpcm_sniff *s)
+{
+	return s->silent;
+}
+
+struct adpcm_verdict
+adpcm_sniff_verdict(const struct adpcm_sniff *s)
+{
+	struct adpcm_verdict v = { ADPCM_STATE, ADPCM_BY_CHAIN };
+
+	if (!chain_decides(s, &v.layout)) {
+		v.layout = by_length(s);
+		v.rule = ADPCM_BY_LENGTH;
+	}
+	return v;
+}
