@@ -30,12 +30,12 @@ struct pcm_levels {
 struct pcm {
 	struct stream stream; /* of the current take */
 	enum adpcm_layout layout;
-	bool fill;            /* gaps become silence */
+	bool fill; /* gaps become silence */
 	struct adpcm_state carry[ADPCM_MAX_CHANNELS];
-	uint64_t audio;       /* samples per channel decoded, all takes */
-	uint64_t silence;     /* samples per channel of silence, all takes */
-	uint64_t unfilled;    /* gaps that were too long to be filled, or not to be filled */
-	uint64_t damaged;     /* blocks with a bad index, or shorter than their header */
+	uint64_t audio;    /* samples per channel decoded, all takes */
+	uint64_t silence;  /* samples per channel of silence, all takes */
+	uint64_t unfilled; /* gaps that were too long to be filled, or not to be filled */
+	uint64_t damaged;  /* blocks with a bad index, or shorter than their header */
 	/* Totals of the takes before the current one. */
 	uint64_t frames, gaps, gap_frames, repeats, restarts;
 	struct pcm_levels levels;
@@ -67,8 +67,8 @@ struct pcm_step pcm_plan(struct pcm *p, const struct wire_frame *f);
 
 /*
  * Decode the frame that pcm_plan() has just judged: s.samples per channel into
- * out[0 .. channels * s.samples), and measure them.  Nothing to do for a
- * repeat.
+ * out[0 .. channels * s.samples), and measure them.  To be called for every frame: one without
+ * samples may be damage, which is counted here; a repeat is nothing to it.
  */
 void pcm_decode(struct pcm *p, const struct wire_frame *f, struct pcm_step s, int16_t *out);
 
