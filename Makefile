@@ -1,12 +1,12 @@
-# EET: see README.md.  All output goes below $B; programs are in $B/bin.
+# All output goes below $B (build), programs to $B/bin.  CC, CFLAGS, LDFLAGS, WERROR as usual.
 #
-#	make [all]	programs and library		make check	every test, installing what that needs
-#	make unit	cmocka tests of the library	make bats	tests of the programs
-#	make valgrind	unit tests under valgrind	make asan	unit and bats under ASan and UBSan
-#	make fuzz	FUZZ_SECONDS per fuzz target	make pytest	tests of the client
-#	make lint	style and include rules		make bench	measure
-#	make demo	streams become files		make setup	install what the build needs
-#	make install	PREFIX=, DESTDIR=		make dist, make distcheck, make clean
+#	make		programs		make unit	test the library
+#	make setup	what they need		make bats	test the programs
+#	make demo	see them work		make pytest	test the client
+#	make install	PREFIX=, DESTDIR=	make fuzz	FUZZ_SECONDS for each parser
+#	make dist	tarball of HEAD		make valgrind	unit under valgrind
+#	make bench	measure			make asan	unit and bats under ASan and UBSan
+#	make check	set-up, then all quick tests, counted	make lint	style and rules
 
 VERSION	= 0.1.0
 B	?= build
@@ -19,52 +19,153 @@ FUZZ_SECONDS ?= 60
 STD	= -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DEET_VERSION='"$(VERSION)"' -Ilib
 WARN	= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 $(WERROR)
 COMPILE	= $(CC) $(STD) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -pthread -MMD -MP
-LINK	= $(CC) $(CFLAGS) -pthread -Wl,-z,relro,-z,now $(LDFLAGS)
+LINK	= $(CC) $(CFLAGS) -pthread -Wl,-z,relro,-z,now,--as-needed $(LDFLAGS)
+SAN	= -g -fno-omit-frame-pointer -fno-sanitize-recover=all -fsanitize=address,undefined
 
 objects	= $(patsubst %.c,$B/%.o,$(wildcard $1))
 PROGS	= $(sort $(patsubst cmd/%.c,%,$(wildcard cmd/*.c)) \
 	  $(patsubst cmd/%/main.c,%,$(wildcard cmd/*/main.c)))
 UNITS	= $(patsubst %.c,$B/%,$(wildcard test/unit/test_*.c))
 FUZZERS	= $(patsubst %.c,$B/%,$(wildcard test/fuzz/fuzz_*.c))
+CFILES	= $(wildcard lib/*.[ch] cmd/*.[ch] cmd/*/*.[ch] test/*/*.[ch])
+SCRIPTS	= $(wildcard .ci/* test/*.bats test/*.bash test/lint/* test/fuzz/run test/bench/run *.sh \
+	  */*.sh */*/*.sh)
+MAN	= $(wildcard man/*.[1-8])
 
-all: $(PROGS:%=$B/bin/%) $B/libeet.a
+export EET_BIN = $(abspath $B/bin)
+export PYTHONDONTWRITEBYTECODE = 1
+
+all: $(PROGS:%=$B/bin/%)
 
 # A foreign library belongs to the programs that need it, and to no other.
 $B/bin/eet-listen: LDLIBS += -lwebsockets -luv
 $B/bin/eet-listen $B/bin/eet-rotate $B/bin/eet-wav $B/bin/eet-adpcm: LDLIBS += -lsndfile -lm
 $(UNITS): LDLIBS += -lcmocka -lsndfile -lm
-$(FUZZERS): LDLIBS += -lsndfile -lm
+$(FUZZERS): LDLIBS += -fsanitize=fuzzer -lsndfile -lm
 
 .SECONDEXPANSION:
 $B/bin/%: $$(call objects,cmd/$$*.c cmd/$$*/*.c) $B/libeet.a
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
-$B/test/%: $B/test/%.o $B/libeet.a
+$(UNITS) $(FUZZERS): %: %.o $B/libeet.a
 	$(LINK) -o $@ $^ $(LDLIBS)
 
 $B/libeet.a: $(call objects,lib/*.c)
 	rm -f $@
 	$(AR) rcs $@ $^
 
-$B/%.o: %.c Makefile
+$B/%.o: %.c Makefile | $B/needs
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 
 -include $(patsubst %.o,%.d,$(call objects,lib/*.c cmd/*.c cmd/*/*.c test/*/*.c))
 
+# A compiler error about a missing header is no good answer to the first `make`.
+$B/needs:
+	@mkdir -p $(@D)
+	@for need in sndfile.h:libsndfile1-dev uv.h:libuv1-dev libwebsockets.h:libwebsockets-dev; do \
+		echo "#include <$${need%:*}>" | $(CC) -E -x c -o /dev/null - || { \
+		echo "Missing: $${need#*:}, or a compiler.  'make setup' installs both." >&2; exit 1; }; \
+	done
+	@touch $@
+
+setup:
+	.ci/setup build
+
+demo:
+	.ci/setup build demo
+	$(MAKE) all
+	PATH=$(EET_BIN):$$PATH PYTHON=$(PYTHON) examples/demo.sh
+
+check:
+	.ci/setup build demo check
+	@B=$B MAKE=$(MAKE) .ci/check unit bats pytest fuzz-short lint-man
+
 unit: $(UNITS)
-	@for t in $(UNITS); do $$t || exit; done
+	@failed=0; for t in $(UNITS); do echo "# $$t"; \
+		CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 $(RUNNER) $$t || { echo "# exit $$?"; failed=1; }; \
+	done; exit $$failed
 
 bats: all
-	EET_BIN=$(abspath $B/bin) bats --jobs 2 test
+	@bats --formatter tap \
+		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$(nproc)) test
 
-pytest:
-	$(PYTHON) -m pytest -q -p no:cacheprovider client/tests
+pytest: all
+	@timeout 600 $(PYTHON) -m pytest -v --color=no -p no:cacheprovider client/tests
+
+valgrind:
+	@$(MAKE) unit RUNNER='valgrind -q --leak-check=full --error-exitcode=99'
+
+asan:
+	@ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 BATS_TEST_TIMEOUT=180 \
+		$(MAKE) B=$B/asan CFLAGS='-O1 $(SAN)' HARDEN= unit bats
+
+fuzz:
+	@$(MAKE) B=$B/fuzz CC=clang CFLAGS='-O1 $(SAN),fuzzer-no-link' HARDEN= fuzzers
+	@test/fuzz/run $(FUZZ_SECONDS) $(FUZZERS:$B/%=$B/fuzz/%)
+
+fuzz-short:
+	@$(MAKE) fuzz FUZZ_SECONDS=4
+
+fuzzers: $(FUZZERS)
+
+bench: all
+	PATH=$(EET_BIN):$$PATH test/bench/run
+
+lint: lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang
+
+lint-format:
+	clang-format --dry-run -Werror $(CFILES)
+
+lint-tidy: $(addprefix tidy/,$(filter %.c,$(CFILES)))
+
+tidy/%:
+	@clang-tidy --quiet $* -- $(STD) 2>/dev/null
+
+lint-shell:
+	shellcheck $(SCRIPTS)
+
+lint-man:
+	mandoc -Tlint -Wwarning $(MAN)
+
+lint-rules: all
+	test/lint/rules
+	test/lint/links $B/bin
+
+lint-gcc lint-clang: lint-%:
+	@$(MAKE) B=$B/$* CC=$* WERROR=-Werror all units
+
+units: $(UNITS)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/eet/client \
+		$(DESTDIR)$(PREFIX)/share/doc/eet/examples
+	install $(PROGS:%=$B/bin/%) $(DESTDIR)$(PREFIX)/bin
+	for page in $(MAN); do \
+		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
+	done
+	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/eet
+	install examples/* $(DESTDIR)$(PREFIX)/share/doc/eet/examples
+	install -m 644 client/*.py client/requirements.txt $(DESTDIR)$(PREFIX)/share/eet/client
+
+dist:
+	@mkdir -p $B
+	git archive --prefix=eet-$(VERSION)/ -o $B/eet-$(VERSION).tar.gz HEAD
+
+# What the tarball holds is enough to build, install and run.
+distcheck: dist
+	rm -rf $B/distcheck
+	mkdir $B/distcheck
+	tar -xf $B/eet-$(VERSION).tar.gz -C $B/distcheck
+	$(MAKE) -C $B/distcheck/eet-$(VERSION) B=build PREFIX=/usr DESTDIR=$(abspath $B)/distcheck install
+	for p in $B/distcheck/usr/bin/*; do $$p --version || exit; done
 
 clean:
 	rm -rf $B
 
-.PHONY: all unit bats pytest clean
+.PHONY: all setup demo check unit bats pytest valgrind asan fuzz fuzz-short fuzzers units bench lint \
+	lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang install dist \
+	distcheck clean
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -99,8 +99,8 @@ stop() {
 }
 
 # finish NAME: wait until it ends.  Sets $status and returns 0, so the test compares.
+# shellcheck disable=SC2034 # $status is for the test
 finish() {
-	# shellcheck disable=SC2034 # for the test
 	status=0
 	wait "${pids[$1]}" || status=$?
 	unset "pids[$1]"
