@@ -4,14 +4,14 @@
  * writing, so lines_put() waits for no reader.
  *
  * The thread blocks in write(2), which no flag of ours could prevent: the descriptor's file may be
- * shared with other programs, whose flags are not ours to change.  lines_end() therefore cancels
- * the thread when its write doesn't come back; everywhere else cancelling is off.
+ * shared with other programs, whose flags are not ours to change.  When that write doesn't come
+ * back, lines_end() leaves l to the thread, which frees it should it ever wake up; hence a
+ * descriptor of its own, whose number nobody else can be given meanwhile.
  */
 #include "lines.h"
 
-#include "fdio.h"
-
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct buffer {
 	char *data;
@@ -40,6 +41,7 @@ struct lines {
 	int error;
 	bool ending;
 	bool ended;
+	bool abandoned; /* nobody waits for the thread any more: l is its own */
 };
 
 /* Lines that end in b from byte `from` on. */
@@ -68,26 +70,46 @@ chunk(const char *p, size_t len)
 	return end == NULL ? PIPE_BUF : (size_t)(end - p) + 1;
 }
 
-/* Write p[0..len).  0 or an errno; *doneo bytes are out either way.  The only place to cancel. */
-static int
-write_chunk(int fd, const char *p, size_t len, size_t *doneo)
+/* Write some of p[0..len).  Returns how much; on failure 0, and *erroro. */
+static size_t
+write_some(int fd, const char *p, size_t len, int *erroro)
 {
-	int state, error;
+	ssize_t n = write(fd, p, len);
 
-	*doneo = 0;
-	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
-	for (;;) {
-		size_t n;
-
-		error = fdio_write_full(fd, p + *doneo, len - *doneo, &n) == -1 ? errno : 0;
-		*doneo += n;
-		if (error != EAGAIN)
-			break;
-		/* Somebody made the file non-blocking. */
+	if (n >= 0)
+		return (size_t)n;
+	if (errno == EAGAIN) /* somebody made the file non-blocking */
 		poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
-	}
-	pthread_setcancelstate(state, NULL);
-	return error;
+	else if (errno != EINTR)
+		*erroro = errno;
+	return 0;
+}
+
+static void
+destroy(struct lines *l)
+{
+	pthread_cond_destroy(&l->done);
+	pthread_cond_destroy(&l->work);
+	pthread_mutex_destroy(&l->mutex);
+	close(l->fd);
+	free(l->waiting.data);
+	free(l->going.data);
+	free(l);
+}
+
+/* Take what waits to be written, when all else is out.  False: there is nothing. */
+static bool
+swap(struct lines *l)
+{
+	struct buffer empty = l->going;
+
+	if (l->waiting.len == 0)
+		return false;
+	l->going = l->waiting;
+	l->waiting = empty;
+	l->waiting.len = 0;
+	l->written = 0;
+	return true;
 }
 
 static void *
@@ -95,30 +117,21 @@ writer(void *arg)
 {
 	struct lines *l = arg;
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_mutex_lock(&l->mutex);
-	while (l->error == 0) {
-		if (l->written == l->going.len) {
-			if (l->waiting.len == 0 && l->ending)
+	while (l->error == 0 && !l->abandoned) {
+		if (l->written == l->going.len && !swap(l)) {
+			if (l->ending)
 				break;
-			if (l->waiting.len == 0) {
-				pthread_cond_wait(&l->work, &l->mutex);
-				continue;
-			}
-
-			struct buffer empty = l->going;
-
-			l->going = l->waiting;
-			l->waiting = empty;
-			l->waiting.len = 0;
-			l->written = 0;
+			pthread_cond_wait(&l->work, &l->mutex);
+			continue;
 		}
 
 		const char *p = l->going.data + l->written;
 		size_t len = chunk(p, l->going.len - l->written), done;
+		int error = 0;
 
 		pthread_mutex_unlock(&l->mutex);
-		int error = write_chunk(l->fd, p, len, &done);
+		done = write_some(l->fd, p, len, &error);
 		pthread_mutex_lock(&l->mutex);
 		l->error = error;
 		l->written += done;
@@ -127,7 +140,12 @@ writer(void *arg)
 	}
 	l->ended = true;
 	pthread_cond_signal(&l->done);
+
+	bool mine = l->abandoned;
+
 	pthread_mutex_unlock(&l->mutex);
+	if (mine)
+		destroy(l);
 	return NULL;
 }
 
@@ -145,17 +163,6 @@ start(struct lines *l)
 	return error;
 }
 
-static void
-destroy(struct lines *l)
-{
-	pthread_cond_destroy(&l->done);
-	pthread_cond_destroy(&l->work);
-	pthread_mutex_destroy(&l->mutex);
-	free(l->waiting.data);
-	free(l->going.data);
-	free(l);
-}
-
 struct lines *
 lines_new(int fd)
 {
@@ -165,7 +172,10 @@ lines_new(int fd)
 
 	if (l == NULL)
 		return NULL;
-	l->fd = fd;
+	if ((l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) == -1) {
+		free(l);
+		return NULL;
+	}
 	pthread_mutex_init(&l->mutex, NULL);
 	pthread_cond_init(&l->work, NULL);
 	pthread_condattr_init(&attr);
@@ -260,18 +270,24 @@ lines_end(struct lines *l, unsigned wait_ms, int *errno_o)
 		if (l->progress != seen) {
 			seen = l->progress;
 			deadline = in_ms(wait_ms);
-		} else if (timeout != 0 && !l->ended) {
+		} else if (timeout != 0) {
 			break;
 		}
 	}
-	pthread_mutex_unlock(&l->mutex);
-	pthread_cancel(l->thread);
-	pthread_join(l->thread, NULL);
 
+	pthread_t thread = l->thread;
+	bool ended = l->ended;
 	uint64_t dropped =
 	    l->dropped + count_lines(&l->waiting, 0) + count_lines(&l->going, l->written);
 
 	*errno_o = l->error;
-	destroy(l);
+	l->abandoned = !ended;
+	pthread_mutex_unlock(&l->mutex);
+	if (ended) {
+		pthread_join(thread, NULL);
+		destroy(l);
+	} else {
+		pthread_detach(thread);
+	}
 	return dropped;
 }

@@ -13,7 +13,7 @@ enum { LINES_MAX_WAITING = 1 << 20 };
 
 struct lines;
 
-/* Start on fd (stays the caller's, used until lines_end()).  NULL on failure, with errno. */
+/* Start on a duplicate of fd, which stays the caller's.  NULL on failure, with errno. */
 struct lines *lines_new(int fd);
 
 /* Queue a line (without newline).  Never waits; drops it when too much waits or fd failed. */
@@ -24,8 +24,9 @@ int lines_error(struct lines *l);
 
 /*
  * Wait until all is written, it failed, or no byte went out for wait_ms
- * milliseconds; then free l.  Returns how many lines were dropped in all;
- * *errno_o is what lines_error() would say.
+ * milliseconds; then free l.  Returns how many lines were dropped in all (those in a write
+ * that did not come back count, though they may still arrive); *errno_o is what lines_error()
+ * would say.
  */
 uint64_t lines_end(struct lines *l, unsigned wait_ms, int *errno_o);
 

@@ -1,0 +1,285 @@
+/* lines: never in the caller's way, and honest about what was dropped. */
+#include "lines.h"
+
+#include "fdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { FOREVER = 60000 }; /* ms; as long as a test may take */
+
+static void
+put_numbers(struct lines *l, unsigned from, unsigned to)
+{
+	char line[32];
+
+	for (unsigned i = from; i < to; i++) {
+		snprintf(line, sizeof line, "line %u", i);
+		lines_put(l, line);
+	}
+}
+
+/* Reads to the end of a pipe and checks that it holds "line 0", "line 1" …; returns how many. */
+static void *
+count(void *arg)
+{
+	FILE *f = fdopen(*(int *)arg, "r");
+	unsigned long n = 0;
+	char line[64], expected[64];
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+		snprintf(expected, sizeof expected, "line %lu\n", n);
+		if (strcmp(line, expected) != 0)
+			break;
+		n++;
+	}
+	fclose(f);
+	return (void *)n;
+}
+
+static void
+all_arrive_in_order(void **state)
+{
+	enum { LINES = 60000 }; /* ten times what a pipe holds, within LINES_MAX_WAITING */
+	pthread_t reader;
+	struct lines *l;
+	void *n;
+	int fds[2], error = -1;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_non_null(l = lines_new(fds[1]));
+	put_numbers(l, 0, LINES);
+	assert_int_equal(lines_error(l), 0);
+	assert_int_equal(pthread_create(&reader, NULL, count, &fds[0]), 0);
+	assert_int_equal(lines_end(l, FOREVER, &error), 0);
+	assert_int_equal(error, 0);
+	close(fds[1]);
+	pthread_join(reader, &n);
+	assert_int_equal((unsigned long)n, LINES);
+}
+
+static void
+nothing_to_write(void **state)
+{
+	int error = -1;
+	struct lines *l = lines_new(STDOUT_FILENO);
+
+	(void)state;
+	assert_non_null(l);
+	assert_int_equal(lines_end(l, FOREVER, &error), 0);
+	assert_int_equal(error, 0);
+}
+
+static void
+empty_and_long_lines(void **state)
+{
+	static char line[20000], got[sizeof line + 8];
+	struct lines *l;
+	int fds[2], error;
+
+	(void)state;
+	memset(line, 'x', sizeof line - 1);
+	assert_int_equal(pipe(fds), 0);
+	assert_non_null(l = lines_new(fds[1]));
+	lines_put(l, "");
+	lines_put(l, line);
+	lines_put(l, "end");
+	assert_int_equal(lines_end(l, FOREVER, &error), 0);
+	close(fds[1]);
+	assert_int_equal(fdio_read_full(fds[0], got, sizeof got), sizeof line + 5);
+	assert_int_equal(got[0], '\n');
+	assert_memory_equal(got + 1, line, sizeof line - 1);
+	assert_memory_equal(got + sizeof line, "\nend\n", 5);
+	close(fds[0]);
+}
+
+/* Nobody reads: the caller goes on, memory is bounded, all that did not go out is counted. */
+static void
+stuck_reader(void **state)
+{
+	enum { LINES = 300000 };
+	struct lines *l;
+	uint64_t dropped;
+	unsigned arrived = 0;
+	ssize_t n;
+	char buf[4096];
+	int fds[2], error = -1;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_non_null(l = lines_new(fds[1]));
+	put_numbers(l, 0, LINES);
+	dropped = lines_end(l, 50, &error);
+	assert_int_equal(error, 0);
+	assert_true(dropped > LINES / 2);
+	close(fds[1]);
+	while ((n = fdio_read(fds[0], buf, sizeof buf)) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			arrived += buf[i] == '\n';
+	/* The page that was being written came through after all. */
+	assert_true(arrived + dropped >= LINES);
+	assert_true(arrived + dropped <= LINES + sizeof buf / strlen("line 0\n"));
+	close(fds[0]);
+}
+
+/* The reader is slow but alive: waiting goes on as long as something moves. */
+static void *
+sip(void *arg)
+{
+	int fd = *(int *)arg;
+	unsigned long n = 0;
+	ssize_t len;
+	char buf[4096];
+
+	while ((len = fdio_read(fd, buf, sizeof buf)) > 0) {
+		for (ssize_t i = 0; i < len; i++)
+			n += buf[i] == '\n';
+		poll(NULL, 0, 5);
+	}
+	return (void *)n;
+}
+
+static void
+slow_reader(void **state)
+{
+	enum { LINES = 20000 }; /* 5 ms a page, so about 300 ms in all */
+	pthread_t reader;
+	struct lines *l;
+	void *n;
+	int fds[2], error = -1;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_non_null(l = lines_new(fds[1]));
+	put_numbers(l, 0, LINES);
+	assert_int_equal(pthread_create(&reader, NULL, sip, &fds[0]), 0);
+	assert_int_equal(lines_end(l, FOREVER, &error), 0);
+	assert_int_equal(error, 0);
+	close(fds[1]);
+	pthread_join(reader, &n);
+	assert_int_equal((unsigned long)n, LINES);
+	close(fds[0]);
+}
+
+static void
+wait_for_error(struct lines *l, int error)
+{
+	int waited = 0;
+
+	while (lines_error(l) == 0 && waited++ < FOREVER)
+		poll(NULL, 0, 1);
+	assert_int_equal(lines_error(l), error);
+}
+
+static void
+dead_reader(void **state)
+{
+	struct lines *l;
+	int fds[2], error = 0;
+
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	assert_int_equal(pipe(fds), 0);
+	close(fds[0]);
+	assert_non_null(l = lines_new(fds[1]));
+	lines_put(l, "one");
+	wait_for_error(l, EPIPE);
+	lines_put(l, "two");
+	lines_put(l, "three");
+	assert_int_equal(lines_end(l, FOREVER, &error), 3);
+	assert_int_equal(error, EPIPE);
+	close(fds[1]);
+}
+
+static void
+full_disk(void **state)
+{
+	struct lines *l;
+	int fd = open("/dev/full", O_WRONLY), error = 0;
+
+	(void)state;
+	assert_non_null(l = lines_new(fd));
+	lines_put(l, "one");
+	assert_int_equal(lines_end(l, FOREVER, &error), 1);
+	assert_int_equal(error, ENOSPC);
+	close(fd);
+}
+
+/* A file that somebody else made non-blocking is waited for. */
+static void
+nonblocking(void **state)
+{
+	enum { LINES = 20000 };
+	pthread_t reader;
+	struct lines *l;
+	void *n;
+	int fds[2], error = -1;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	assert_non_null(l = lines_new(fds[1]));
+	put_numbers(l, 0, LINES);
+	assert_int_equal(pthread_create(&reader, NULL, count, &fds[0]), 0);
+	assert_int_equal(lines_end(l, FOREVER, &error), 0);
+	assert_int_equal(error, 0);
+	close(fds[1]);
+	pthread_join(reader, &n);
+	assert_int_equal((unsigned long)n, LINES);
+}
+
+/* Signals stay the program's: the thread takes none. */
+static void
+signals_are_blocked(void **state)
+{
+	struct lines *l;
+	sigset_t set, pending, old;
+	int fds[2], error;
+
+	(void)state;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	assert_int_equal(pipe(fds), 0);
+	assert_non_null(l = lines_new(fds[1]));
+	assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, &old), 0);
+	/* To the process: another thread that could take it would end us here. */
+	assert_int_equal(kill(getpid(), SIGTERM), 0);
+	assert_int_equal(sigpending(&pending), 0);
+	assert_int_equal(sigismember(&pending, SIGTERM), 1);
+	assert_int_equal(sigwaitinfo(&set, NULL), SIGTERM);
+	assert_int_equal(pthread_sigmask(SIG_SETMASK, &old, NULL), 0);
+	lines_end(l, FOREVER, &error);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(all_arrive_in_order),
+		cmocka_unit_test(nothing_to_write),
+		cmocka_unit_test(empty_and_long_lines),
+		cmocka_unit_test(stuck_reader),
+		cmocka_unit_test(slow_reader),
+		cmocka_unit_test(dead_reader),
+		cmocka_unit_test(full_disk),
+		cmocka_unit_test(nonblocking),
+		cmocka_unit_test(signals_are_blocked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,352 @@
+/* wav: headers byte for byte, what libsndfile reads back, and the errno of the real write. */
+#include "wav.h"
+
+#include "bytes.h"
+#include "fdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sndfile.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { RIFF_HEADER = 44, RF64_HEADER = 104 };
+
+static int
+temp_file(void)
+{
+	char path[] = "/tmp/test_wav.XXXXXX";
+	int fd = mkstemp(path);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(unlink(path), 0);
+	return fd;
+}
+
+/* The canonical header: RIFF, fmt of 16 bytes, data. */
+static void
+riff_header(uint8_t out[RIFF_HEADER], uint32_t rate, unsigned ch, uint32_t riff, uint32_t data)
+{
+	memcpy(out, "RIFF....WAVEfmt ", 16);
+	le32_store(out + 4, riff);
+	le32_store(out + 16, 16);
+	le16_store(out + 20, 1);
+	le16_store(out + 22, (uint16_t)ch);
+	le32_store(out + 24, rate);
+	le32_store(out + 28, rate * ch * 2);
+	le16_store(out + 32, (uint16_t)(ch * 2));
+	le16_store(out + 34, 16);
+	memcpy(out + 36, "data", 4);
+	le32_store(out + 40, data);
+}
+
+/* The first len bytes that wav_new() makes; nothing else of the file is written. */
+static void
+header_of(uint32_t rate, unsigned ch, uint64_t samples, uint8_t *out, size_t len)
+{
+	int fd = temp_file();
+	struct wav_writer *w = wav_new(fd, rate, ch, samples);
+
+	assert_non_null(w);
+	assert_int_equal(wav_flush(w), 0);
+	wav_end(w);
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), len);
+	assert_int_equal(pread(fd, out, len, 0), len);
+	close(fd);
+}
+
+static void
+riff_headers(void **state)
+{
+	static const uint32_t rates[] = { 1, 8000, 44100, 48000, 768000 };
+	uint8_t expected[RIFF_HEADER], header[RIFF_HEADER];
+
+	(void)state;
+	for (unsigned ch = 1; ch <= 64; ch++)
+		for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+			for (uint32_t samples = 0; samples < 3000000; samples += 999999) {
+				uint32_t data = samples * ch * 2;
+
+				header_of(rates[i], ch, samples, header, sizeof header);
+				riff_header(expected, rates[i], ch, data + 36, data);
+				assert_memory_equal(header, expected, sizeof header);
+			}
+}
+
+static void
+unknown_length(void **state)
+{
+	uint8_t expected[RIFF_HEADER], header[RIFF_HEADER];
+
+	(void)state;
+	header_of(44100, 2, WAV_UNKNOWN, header, sizeof header);
+	riff_header(expected, 44100, 2, UINT32_MAX, UINT32_MAX);
+	assert_memory_equal(header, expected, sizeof header);
+}
+
+/* RIFF as long as the file stays below 4 GiB, with 1 to 64 channels; then RF64, sizes in ds64. */
+static void
+boundary(void **state)
+{
+	uint8_t expected[RIFF_HEADER], h[RF64_HEADER];
+
+	(void)state;
+	for (unsigned ch = 1; ch <= 64; ch++) {
+		uint64_t most = (UINT32_MAX - RIFF_HEADER) / (2 * ch), data = most * 2 * ch;
+
+		assert_true(wav_fits_riff(ch, most));
+		assert_false(wav_fits_riff(ch, most + 1));
+		assert_true(data + RIFF_HEADER <= UINT32_MAX);
+		header_of(48000, ch, most, h, RIFF_HEADER);
+		riff_header(expected, 48000, ch, (uint32_t)data + 36, (uint32_t)data);
+		assert_memory_equal(h, expected, RIFF_HEADER);
+
+		for (uint64_t samples = most + 1; samples < most << 20; samples = samples * 8 + 7) {
+			data = samples * 2 * ch;
+			header_of(48000, ch, samples, h, RF64_HEADER);
+			assert_memory_equal(h, "RF64\xff\xff\xff\xffWAVEds64", 16);
+			assert_int_equal(le64_load(h + 20), data + RF64_HEADER - 8);
+			assert_int_equal(le64_load(h + 28), data);
+			assert_int_equal(le64_load(h + 36), samples);
+			assert_int_equal(le16_load(h + 58), ch);
+			assert_int_equal(le32_load(h + 60), 48000);
+			assert_memory_equal(h + 96, "data\xff\xff\xff\xff", 8);
+		}
+	}
+	assert_null(wav_new(STDOUT_FILENO, 48000, 2, UINT64_MAX / 2));
+	assert_int_equal(errno, EFBIG);
+}
+
+/* A file of 4 GiB and more, most of it a hole: libsndfile finds the last sample where it is. */
+static void
+beyond_4gib(void **state)
+{
+	static const int16_t last[2] = { -12345, 23456 };
+	const uint64_t samples = UINT64_C(3) << 30;
+	uint8_t header[RF64_HEADER];
+	SF_INFO info = { 0 };
+	SNDFILE *snd;
+	int16_t got[2] = { 0 };
+	int fd = temp_file();
+
+	(void)state;
+	header_of(96000, 2, samples, header, sizeof header);
+	assert_int_equal(pwrite(fd, header, sizeof header, 0), sizeof header);
+	assert_int_equal(pwrite(fd, last, 4, (off_t)(RF64_HEADER + 4 * (samples - 1))), 4);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_non_null(snd = sf_open_fd(fd, SFM_READ, &info, 0));
+	assert_int_equal(info.frames, samples);
+	assert_int_equal(info.samplerate, 96000);
+	assert_int_equal(info.channels, 2);
+	assert_int_equal(info.format, SF_FORMAT_RF64 | SF_FORMAT_PCM_16);
+	assert_int_equal(sf_seek(snd, (sf_count_t)samples - 1, SEEK_SET), samples - 1);
+	assert_int_equal(sf_readf_short(snd, got, 1), 1);
+	assert_memory_equal(got, last, 4);
+	sf_close(snd);
+	close(fd);
+}
+
+/* What is written is what is read, in pieces of any size, around the buffer's too. */
+static void
+roundtrip(void **state)
+{
+	enum { SAMPLES = 400000, SILENCE = 100000 };
+	static const uint64_t pieces[] = { 1, 17, 0, 1000, 65535, 65536, 65537, 3, 131073 };
+	static int16_t in[3 * SAMPLES], out[3 * (SAMPLES + SILENCE)], zeros[3 * SILENCE];
+
+	(void)state;
+	for (size_t i = 0; i < 3 * SAMPLES; i++)
+		in[i] = (int16_t)(i * 2654435761u >> 16);
+	for (unsigned ch = 1; ch <= 3; ch++) {
+		SF_INFO info = { 0 };
+		SNDFILE *snd;
+		uint64_t at = 0;
+		int fd = temp_file();
+		struct wav_writer *w = wav_new(fd, 16000, ch, SAMPLES + SILENCE);
+
+		assert_non_null(w);
+		for (size_t i = 0; at < SAMPLES; i++) {
+			uint64_t n = pieces[i % 9] < SAMPLES - at ? pieces[i % 9] : SAMPLES - at;
+
+			assert_int_equal(wav_write(w, in + at * ch, n), 0);
+			at += n;
+			if (at == 1)
+				assert_int_equal(wav_silence(w, SILENCE), 0);
+		}
+		assert_int_equal(wav_end(w), 0);
+		assert_int_equal(lseek(fd, 0, SEEK_END),
+		    RIFF_HEADER + (SAMPLES + SILENCE) * ch * 2);
+		assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+		assert_non_null(snd = sf_open_fd(fd, SFM_READ, &info, 0));
+		assert_int_equal(info.frames, SAMPLES + SILENCE);
+		assert_int_equal(info.channels, ch);
+		assert_int_equal(sf_readf_short(snd, out, SAMPLES + SILENCE), SAMPLES + SILENCE);
+		assert_memory_equal(out, in, 2 * ch);
+		assert_memory_equal(out + ch, zeros, 2 * ch * SILENCE);
+		assert_memory_equal(out + ch * (1 + SILENCE), in + ch, 2 * ch * (SAMPLES - 1));
+		sf_close(snd);
+		close(fd);
+	}
+}
+
+/* The WAV is what libsndfile would have made of a file of its own. */
+static void
+as_libsndfile_does(void **state)
+{
+	static int16_t in[6 * 1000];
+	static uint8_t ours[RIFF_HEADER + sizeof in], theirs[sizeof ours];
+
+	(void)state;
+	for (size_t i = 0; i < 6 * 1000; i++)
+		in[i] = (int16_t)(i * 40503);
+	for (unsigned ch = 1; ch <= 6; ch++) {
+		SF_INFO info = { .samplerate = 22050,
+			.channels = (int)ch,
+			.format = SF_FORMAT_WAV | SF_FORMAT_PCM_16 };
+		int mine = temp_file(), its = temp_file();
+		struct wav_writer *w = wav_new(mine, 22050, ch, 1000);
+		SNDFILE *snd = sf_open_fd(its, SFM_RDWR, &info, 0);
+		size_t len = RIFF_HEADER + 2000 * ch;
+
+		assert_non_null(snd);
+		assert_int_equal(sf_writef_short(snd, in, 1000), 1000);
+		assert_int_equal(sf_close(snd), 0);
+		assert_int_equal(wav_write(w, in, 1000), 0);
+		assert_int_equal(wav_end(w), 0);
+		assert_int_equal(pread(mine, ours, sizeof ours, 0), len);
+		assert_int_equal(pread(its, theirs, sizeof theirs, 0), len);
+		assert_memory_equal(ours, theirs, len);
+		close(mine);
+		close(its);
+	}
+}
+
+static void
+not_as_many_as_announced(void **state)
+{
+	static const int16_t pcm[4];
+	int fd = temp_file();
+
+	(void)state;
+	for (uint64_t n = 0; n <= 4; n++) {
+		struct wav_writer *w = wav_new(fd, 8000, 1, 3);
+
+		assert_int_equal(wav_write(w, pcm, n), 0);
+		errno = 0;
+		assert_int_equal(wav_end(w), n == 3 ? 0 : -1);
+		assert_int_equal(errno, n == 3 ? 0 : EINVAL);
+	}
+	close(fd);
+}
+
+/* Flushed samples are in the file at once, header and all. */
+static void
+flush_is_immediate(void **state)
+{
+	static const int16_t pcm[100] = { 1, 2, 3 };
+	uint8_t got[1000];
+	int fds[2];
+	struct wav_writer *w;
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	w = wav_new(fds[1], 8000, 1, WAV_UNKNOWN);
+	assert_int_equal(wav_write(w, pcm, 100), 0);
+	assert_int_equal(fdio_read(fds[0], got, sizeof got), -1);
+	assert_int_equal(wav_flush(w), 0);
+	assert_int_equal(fdio_read(fds[0], got, sizeof got), RIFF_HEADER + sizeof pcm);
+	assert_memory_equal(got + RIFF_HEADER, pcm, sizeof pcm);
+	assert_int_equal(wav_write(w, pcm, 1), 0);
+	assert_int_equal(wav_end(w), 0);
+	assert_int_equal(fdio_read(fds[0], got, sizeof got), 2);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Write until it fails, in pieces of n samples; every call from then on says the same. */
+static void
+fails_with(int fd, int error, uint64_t n)
+{
+	static const int16_t pcm[1 << 20];
+	struct wav_writer *w = wav_new(fd, 8000, 1, WAV_UNKNOWN);
+	int tries = 0;
+
+	assert_non_null(w);
+	while (wav_write(w, pcm, n) == 0)
+		assert_true(tries++ < 1000000);
+	assert_int_equal(errno, error);
+	errno = 0;
+	assert_int_equal(wav_flush(w), -1);
+	assert_int_equal(errno, error);
+	assert_int_equal(wav_silence(w, 5), -1);
+	assert_int_equal(errno, error);
+	errno = 0;
+	assert_int_equal(wav_end(w), -1);
+	assert_int_equal(errno, error);
+}
+
+static void
+real_errors(void **state)
+{
+	struct rlimit old, small = { 1 << 20, 1 << 20 };
+	int fd, fds[2];
+
+	(void)state;
+	for (uint64_t n = 1; n <= 1 << 20; n *= 16) {
+		assert_int_not_equal(fd = open("/dev/full", O_WRONLY), -1);
+		fails_with(fd, ENOSPC, n);
+		close(fd);
+	}
+
+	signal(SIGPIPE, SIG_IGN);
+	assert_int_equal(pipe(fds), 0);
+	close(fds[0]);
+	fails_with(fds[1], EPIPE, 100);
+	close(fds[1]);
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small.rlim_max = old.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	fd = temp_file();
+	fails_with(fd, EFBIG, 100);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	close(fd);
+
+	/* Nothing but the end sees it. */
+	assert_int_not_equal(fd = open("/dev/full", O_WRONLY), -1);
+	struct wav_writer *w = wav_new(fd, 8000, 1, 10);
+	assert_non_null(w);
+	assert_int_equal(wav_silence(w, 10), 0);
+	assert_int_equal(wav_end(w), -1);
+	assert_int_equal(errno, ENOSPC);
+	close(fd);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(riff_headers),
+		cmocka_unit_test(unknown_length),
+		cmocka_unit_test(boundary),
+		cmocka_unit_test(beyond_4gib),
+		cmocka_unit_test(roundtrip),
+		cmocka_unit_test(as_libsndfile_does),
+		cmocka_unit_test(not_as_many_as_announced),
+		cmocka_unit_test(flush_is_immediate),
+		cmocka_unit_test(real_errors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
