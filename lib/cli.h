@@ -37,6 +37,12 @@ enum { CLI_LINE = 4096 }; /* longest line on standard error, the newline include
 	{ "quiet", no_argument, NULL, 'q' }, \
 	{ "verbose", no_argument, NULL, 'v' }, \
 	{ "version", no_argument, NULL, 'V' }
+/* Their part of --help. */
+#define CLI_HELP \
+	"  -q, --quiet          only errors\n" \
+	"  -v, --verbose        more\n" \
+	"  -h, --help           this\n" \
+	"  -V, --version        name and version\n"
 /* clang-format on */
 
 /* 0; -1 with -q: errors only; 1 and up: one for each -v. */

@@ -33,7 +33,18 @@ enum recorder_option {
 /* clang-format on */
 
 /* Their part of --help: lines of "  -t, --time TIME   …". */
-extern const char recorder_help[];
+/* clang-format off */
+#define RECORDER_HELP \
+	"  -t, --time TIME      end a segment after TIME of its session (10s; 0: never)\n" \
+	"  -s, --size SIZE      end a segment before its log grows larger than SIZE\n" \
+	"      --no-wav         write logs only, no WAV files\n" \
+	"      --json           list index lines instead of paths\n" \
+	"      --sync WHEN      fsync a completed segment (segment), or leave it to the\n" \
+	"                       system (none)\n" \
+	"      --mode MODE      permissions of files (0640)\n" \
+	"      --layout LAYOUT  ADPCM layout: state, state-high, wav or bare, instead of\n" \
+	"                       the one that each segment shows\n"
+/* clang-format on */
 
 struct recorder_options {
 	struct spool_options spool;

@@ -29,10 +29,10 @@ enum spool_report_kind {
 
 struct spool_report {
 	enum spool_report_kind kind;
-	const char *eet;  /* path: DIR/name, as DIR was given */
+	const char *eet; /* path: DIR/name, as DIR was given */
 	const char *wav;
 	const char *line; /* the index line, without newline */
-	const char *text; /* begins with the path it speaks of */
+	const char *text; /* begins with the path it speaks of; of a segment: its layout, or NULL */
 };
 
 struct spool_options {
@@ -40,7 +40,7 @@ struct spool_options {
 	uint64_t size;      /* -s; 0: size ends no segment */
 	bool wav;           /* write .wav files */
 	enum spool_sync sync;
-	mode_t mode;        /* of files; the umask is honoured */
+	mode_t mode; /* of files; the umask is honoured */
 	bool layout_given;
 	enum adpcm_layout layout;
 	/* Called from within spool_open(), spool_reap() and spool_close(), in the caller's thread. */

@@ -1,0 +1,292 @@
+/*
+ * eet-rotate: a log in, a spool out.  One loop reads, takes records and
+ * hands frames to the kernel before it reads again; completing is the spool's thread's work.
+ */
+#include "cli.h"
+#include "input.h"
+#include "log.h"
+#include "recorder.h"
+#include "spool.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* After SIGTERM the input is given so long to end. */
+enum { PATIENCE_MS = 5000 };
+
+#define INPUT_NAME "standard input"
+
+struct rotate {
+	struct recorder *recorder;
+	struct spool *spool;
+	struct log_reader *reader;
+	int signals;
+	int stops;        /* SIGINT and SIGTERM so far */
+	uint64_t stop_by; /* milliseconds, monotonic; when there was one */
+	bool hang_up;     /* SIGHUP: to be taken to the spool */
+	uint64_t last_us; /* time of the last record */
+	uint64_t stored;  /* offset in the input up to which the kernel has all */
+	bool damaged;
+};
+
+static uint64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void
+take_signals(struct rotate *ro)
+{
+	struct signalfd_siginfo s;
+
+	while (read(ro->signals, &s, sizeof s) == (ssize_t)sizeof s) {
+		if (s.ssi_signo == SIGHUP) {
+			ro->hang_up = true;
+			continue;
+		}
+		if (ro->stops++ == 0)
+			ro->stop_by = now_ms() + PATIENCE_MS;
+	}
+}
+
+/* What is done while something can't go on; then it is tried again.  False: give up. */
+static bool
+wait_for_room(struct rotate *ro, int error)
+{
+	struct pollfd p[] = {
+		{ .fd = ro->signals, .events = POLLIN },
+		{ .fd = spool_fd(ro->spool), .events = POLLIN },
+	};
+	bool full = error != EAGAIN;
+
+	if (!recorder_waits(ro->recorder, error))
+		return false;
+	if (full && ro->stops > 0)
+		return false;
+	poll(p, full ? 1 : 2, full ? 1000 : -1);
+	take_signals(ro);
+	if (full && ro->stops > 0)
+		return false;
+	if (spool_reap(ro->spool) == -1 && !recorder_waits(ro->recorder, errno))
+		return false;
+	return true;
+}
+
+static bool
+put(struct rotate *ro, const struct log_record *rec)
+{
+	while (spool_put(ro->spool, rec) == -1)
+		if (!wait_for_room(ro, errno))
+			return false;
+	return true;
+}
+
+static bool
+flush(struct rotate *ro)
+{
+	while (spool_flush(ro->spool) == -1)
+		if (!wait_for_room(ro, errno))
+			return false;
+	ro->stored = log_offset(ro->reader);
+	if (recorder_full(ro->recorder) && spool_reap(ro->spool) != -1)
+		recorder_resumed(ro->recorder);
+	return true;
+}
+
+/* Take all records that are buffered.  LOG_MORE, LOG_END; LOG_ERROR: they can't be stored. */
+static enum log_event
+take_records(struct rotate *ro)
+{
+	struct log_record rec;
+	enum log_event e;
+
+	while ((e = log_next(ro->reader, &rec)) != LOG_MORE && e != LOG_END) {
+		if (e == LOG_ERROR) {
+			cli_warn("%s: offset %" PRIu64, INPUT_NAME, log_offset(ro->reader));
+			return LOG_ERROR;
+		}
+		if (input_report(INPUT_NAME, ro->reader, &rec))
+			ro->damaged = true;
+		if (e != LOG_DAMAGE)
+			ro->last_us = rec.time_us;
+		if (!put(ro, &rec))
+			return LOG_ERROR;
+	}
+	if (!flush(ro))
+		return LOG_ERROR;
+	return e;
+}
+
+/* Wait until there is input, reading it, or something else to do.  False: no more input. */
+static bool
+wait_for_input(struct rotate *ro)
+{
+	struct pollfd p[] = {
+		{ .fd = ro->signals, .events = POLLIN },
+		{ .fd = spool_fd(ro->spool), .events = POLLIN },
+		{ .fd = STDIN_FILENO, .events = POLLIN },
+	};
+	int timeout = -1, n;
+
+	if (ro->stops > 0) {
+		uint64_t now = now_ms();
+
+		timeout = now < ro->stop_by ? (int)(ro->stop_by - now) : 0;
+	}
+	poll(p, 3, timeout);
+	take_signals(ro);
+	if (p[2].revents != 0) {
+		if ((n = log_fill(ro->reader)) == 0)
+			return false;
+		if (n == -1 && errno != EAGAIN) {
+			cli_warn("%s: offset %" PRIu64, INPUT_NAME, log_offset(ro->reader));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Read and store to the end of the input.  The exit status. */
+static int
+record(struct rotate *ro)
+{
+	int status = CLI_OK;
+
+	for (;;) {
+		enum log_event e = take_records(ro);
+		int reaped;
+
+		if (e == LOG_ERROR) {
+			cli_warnx("%s: offset %" PRIu64 ": from here on it is not stored",
+			    INPUT_NAME, ro->stored);
+			return CLI_EFAIL;
+		}
+		if (e == LOG_END)
+			return status;
+		reaped = spool_reap(ro->spool);
+		if (reaped == -1 && !recorder_waits(ro->recorder, errno))
+			return CLI_EFAIL;
+		if (ro->hang_up) {
+			struct log_record rotate = { .event = LOG_ROTATE, .time_us = ro->last_us };
+
+			ro->hang_up = false;
+			if (!put(ro, &rotate))
+				return CLI_EFAIL;
+			continue;
+		}
+		errno = 0;
+		if (!wait_for_input(ro)) {
+			if (errno != 0)
+				status = CLI_EFAIL;
+			log_eof(ro->reader);
+		} else if (ro->stops > 1 || (ro->stops == 1 && now_ms() >= ro->stop_by)) {
+			cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
+			    INPUT_NAME, log_offset(ro->reader));
+			status = CLI_EDATA;
+			log_eof(ro->reader);
+		}
+	}
+}
+
+/* Wait for what the completing has still to do.  False: it can't. */
+static bool
+complete(struct rotate *ro)
+{
+	int stops = ro->stops;
+
+	for (;;) {
+		struct pollfd p[] = {
+			{ .fd = ro->signals, .events = POLLIN },
+			{ .fd = spool_fd(ro->spool), .events = POLLIN },
+		};
+		int reaped = spool_reap(ro->spool);
+
+		if (reaped == 1)
+			return true;
+		if (reaped == -1 && (!recorder_waits(ro->recorder, errno) || ro->stops > 0))
+			break;
+		poll(p, 2, -1);
+		take_signals(ro);
+		if (ro->stops > stops)
+			break;
+	}
+	cli_warnx("segments were not completed; the next start does that");
+	return false;
+}
+
+static int
+rotate(const char *dir, const struct recorder_options *options, const struct log_options *input)
+{
+	struct rotate ro = { .signals = -1 };
+	sigset_t set;
+	int status, closed;
+
+	if ((ro.recorder = recorder_open(dir, options)) == NULL)
+		return CLI_EFAIL;
+	ro.spool = recorder_spool(ro.recorder);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	if ((ro.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) == -1 ||
+	    (ro.reader = log_new(STDIN_FILENO, input)) == NULL)
+		cli_die(CLI_EFAIL, "can't start");
+	status = record(&ro);
+	if (status != CLI_EFAIL && !complete(&ro))
+		status = CLI_EFAIL;
+	closed = recorder_close(ro.recorder);
+	log_free(ro.reader);
+	close(ro.signals);
+	if (status == CLI_OK && ro.damaged)
+		status = CLI_EDATA;
+	if (closed == CLI_EFAIL || status == CLI_OK)
+		status = closed;
+	return status;
+}
+
+#define HELP \
+	"Usage: eet-rotate [OPTION]... DIR\n" \
+	"Record the log on standard input into rotating files in DIR.\n" \
+	"The path of each completed file is printed on standard output.\n" \
+	"\n" RECORDER_HELP INPUT_HELP CLI_HELP
+
+int
+main(int argc, char *argv[])
+{
+	static const struct option longs[] = { RECORDER_LONG, INPUT_LONG, CLI_LONG, { 0 } };
+	struct recorder_options options;
+	struct log_options input = { 0 };
+	struct rlimit files;
+	int c;
+
+	cli_init(argv);
+	recorder_defaults(&options);
+	while ((c = cli_getopt(argc, argv, ":" RECORDER_SHORT INPUT_SHORT CLI_SHORT, longs,
+		    HELP)) != -1)
+		if (!recorder_option(&options, c, optarg) && !input_option(&input, c, optarg))
+			cli_usage("unknown option");
+	input_check(&input);
+	if (argc - optind != 1)
+		cli_usage("one directory is needed");
+	if (isatty(STDIN_FILENO))
+		cli_usage("standard input is a terminal: feed it a log");
+	/* A descriptor for each growing segment. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	return cli_finish(rotate(argv[optind], &options, &input));
+}

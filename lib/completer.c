@@ -1,0 +1,373 @@
+#include "completer.h"
+
+#include "index.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Completed together: one flush of the directory for all of them. */
+enum { BATCH = 64 };
+
+struct completer {
+	const struct segment_dir *dir;
+	int index;
+	int event; /* eventfd: something was done, or went wrong */
+	pthread_t thread;
+	pthread_mutex_t lock; /* all below */
+	pthread_cond_t wake;
+	struct completer_job *waiting, **waiting_end;
+	size_t jobs; /* waiting or being completed */
+	struct completer_job *done, **done_end;
+	bool ending;
+	int error; /* errno of what fails now; with ENOSPC it is tried again, else it is the end */
+	char failed[SEGMENT_PATH];
+};
+
+static bool
+passes(int error)
+{
+	return error == ENOSPC || error == EDQUOT;
+}
+
+void
+completer_free_job(struct completer_job *j)
+{
+	if (j == NULL)
+		return;
+	if (j->is_session)
+		free(j->sums);
+	free(j->line);
+	free(j);
+}
+
+static void
+sum_up(struct completer_sums *s, const struct segment_facts *f)
+{
+	s->samples += f->samples;
+	s->damaged += f->damaged;
+	s->levels.values += f->levels.values;
+	s->levels.squares += f->levels.squares;
+	s->levels.clipped += f->levels.clipped;
+	if (f->levels.peak > s->levels.peak)
+		s->levels.peak = f->levels.peak;
+	if (s->layout_known && s->layout != f->verdict.layout)
+		s->layout_mixed = true;
+	s->layout = f->verdict.layout;
+	s->layout_known = true;
+}
+
+static size_t
+segment_line(const struct completer_job *j, char out[INDEX_LINE + 1])
+{
+	const struct segment_facts *f = &j->segment.facts;
+	char eet[NAME_SIZE + 8], wav[NAME_SIZE + 8];
+	const bool adpcm = f->format.codec == WIRE_ADPCM;
+
+	name_format(&j->segment.name, eet);
+	strcpy(wav, eet);
+	strcat(eet, ".eet");
+	strcat(wav, ".wav");
+	return index_format(
+	    &(struct index_entry){
+		.event = "segment",
+		.eet = eet,
+		.wav = j->segment.has_wav ? wav : NULL,
+		.session = j->segment.name.session,
+		.tag = j->tag,
+		.peer = j->peer,
+		.layout = adpcm ? adpcm_layout_name(f->verdict.layout) : NULL,
+		.format = &f->format,
+		.has_frames = f->has_frames,
+		.first_seq = f->first_seq,
+		.last_seq = f->last_seq,
+		.first_us = j->first_us,
+		.last_us = j->last_us,
+		.frames = f->frames,
+		.samples = f->samples,
+		.gaps = f->gaps,
+		.gap_frames = f->gap_frames,
+		.gap_before = j->gap_before,
+		.repeats = f->repeats,
+		.restarts = f->restarts,
+		.damaged = f->damaged,
+		.levels = &f->levels,
+		.recovered = j->recovered,
+	    },
+	    out);
+}
+
+static size_t
+session_line(const struct completer_job *j, char out[INDEX_LINE + 1])
+{
+	const struct stream *s = &j->stream;
+	const struct completer_sums *sums = j->sums;
+	const bool adpcm = s->format.codec == WIRE_ADPCM;
+
+	return index_format(
+	    &(struct index_entry){
+		.event = "session",
+		.session = j->session,
+		.tag = j->tag,
+		.peer = j->peer,
+		.layout = adpcm && sums->layout_known && !sums->layout_mixed
+		    ? adpcm_layout_name(sums->layout)
+		    : NULL,
+		.format = &s->format,
+		.has_frames = s->started,
+		.first_seq = s->first_seq,
+		.last_seq = s->last_seq,
+		.first_us = j->first_us,
+		.last_us = j->last_us,
+		.frames = s->frames,
+		.samples = sums->samples,
+		.gaps = s->gaps,
+		.gap_frames = s->gap_frames,
+		.gap_before = INDEX_UNKNOWN,
+		.repeats = s->repeats,
+		.restarts = s->restarts,
+		.damaged = sums->damaged,
+		.levels = &sums->levels,
+		.is_session = true,
+		.close_code = j->close_code,
+		.close_reason = j->close_reason,
+	    },
+	    out);
+}
+
+int
+completer_run(const struct segment_dir *d, int index, struct completer_job *const jobs[], size_t n,
+    char failed[SEGMENT_PATH])
+{
+	struct segment *segments[BATCH];
+	char line[INDEX_LINE + 1];
+	size_t len, first = 0;
+
+	/* Those that already have their line are done: a retry begins behind them. */
+	while (first < n && jobs[first]->line != NULL)
+		first++;
+	for (size_t i = first; i < n;) {
+		size_t m = 0;
+
+		for (; i < n && m < BATCH; i++)
+			if (!jobs[i]->is_session)
+				segments[m++] = &jobs[i]->segment;
+		if (segment_complete(d, segments, m, failed) == -1)
+			return -1;
+	}
+	for (size_t i = first; i < n; i++) {
+		struct completer_job *j = jobs[i];
+
+		len = j->is_session ? session_line(j, line) : segment_line(j, line);
+		if ((j->line = strndup(line, len - 1)) == NULL)
+			return -1;
+		if (index_append(index, line, len) == -1) {
+			free(j->line);
+			j->line = NULL;
+			snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
+			return -1;
+		}
+		if (!j->is_session && j->sums != NULL)
+			sum_up(j->sums, &j->segment.facts);
+	}
+	if (d->sync && fdatasync(index) == -1) {
+		snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
+		return -1;
+	}
+	return 0;
+}
+
+static void
+announce(struct completer *c)
+{
+	uint64_t one = 1;
+
+	/* Fails only when the counter is full, and then it is readable anyway. */
+	if (write(c->event, &one, sizeof one) == -1)
+		return;
+}
+
+/* Called with the lock, after a failure: wait a second.  False: no use going on. */
+static bool
+wait_a_second(struct completer *c, int error, const char *failed)
+{
+	struct timespec t;
+
+	c->error = error;
+	snprintf(c->failed, sizeof c->failed, "%s", failed);
+	announce(c);
+	if (!passes(error))
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec++;
+	while (!c->ending && pthread_cond_timedwait(&c->wake, &c->lock, &t) == 0)
+		;
+	return !c->ending;
+}
+
+static void *
+work(void *arg)
+{
+	struct completer *c = arg;
+
+	pthread_mutex_lock(&c->lock);
+	for (;;) {
+		struct completer_job *batch[BATCH];
+		char failed[SEGMENT_PATH];
+		size_t n = 0;
+
+		while (!c->ending && c->waiting == NULL)
+			pthread_cond_wait(&c->wake, &c->lock);
+		if (c->ending)
+			break;
+		for (struct completer_job *j = c->waiting; j != NULL && n < BATCH; j = j->next)
+			batch[n++] = j;
+		for (;;) {
+			int status, e;
+
+			/* They stay at the head of the queue, which only this thread shortens. */
+			pthread_mutex_unlock(&c->lock);
+			status = completer_run(c->dir, c->index, batch, n, failed);
+			e = errno;
+			pthread_mutex_lock(&c->lock);
+			if (status == 0)
+				break;
+			if (!wait_a_second(c, e, failed))
+				goto end;
+		}
+		c->error = 0;
+		*c->done_end = batch[0];
+		c->done_end = &batch[n - 1]->next;
+		c->waiting = batch[n - 1]->next;
+		batch[n - 1]->next = NULL;
+		if (c->waiting == NULL)
+			c->waiting_end = &c->waiting;
+		c->jobs -= n;
+		announce(c);
+	}
+end:
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+struct completer *
+completer_new(const struct segment_dir *d, int index)
+{
+	struct completer *c = calloc(1, sizeof *c);
+	pthread_condattr_t attr;
+	sigset_t all, old;
+	int e;
+
+	if (c == NULL)
+		return NULL;
+	c->dir = d;
+	c->index = index;
+	c->waiting_end = &c->waiting;
+	c->done_end = &c->done;
+	if ((c->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1)
+		goto err_free;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	e = pthread_create(&c->thread, NULL, work, c);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (e == 0)
+		return c;
+	errno = e;
+	pthread_cond_destroy(&c->wake);
+	pthread_mutex_destroy(&c->lock);
+	close(c->event);
+err_free:
+	free(c);
+	return NULL;
+}
+
+int
+completer_put(struct completer *c, struct completer_job *j)
+{
+	int e = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->error != 0 && !passes(c->error)) {
+		e = c->error;
+	} else if (c->jobs >= COMPLETER_WAITING) {
+		e = EAGAIN;
+	} else {
+		j->next = NULL;
+		*c->waiting_end = j;
+		c->waiting_end = &j->next;
+		c->jobs++;
+		pthread_cond_signal(&c->wake);
+	}
+	pthread_mutex_unlock(&c->lock);
+	errno = e;
+	return e == 0 ? 0 : -1;
+}
+
+int
+completer_fd(const struct completer *c)
+{
+	return c->event;
+}
+
+int
+completer_take(struct completer *c, struct completer_job **doneo, char failed[SEGMENT_PATH])
+{
+	uint64_t n;
+	int status, e;
+
+	pthread_mutex_lock(&c->lock);
+	if (read(c->event, &n, sizeof n) == -1)
+		n = 0; /* nothing was announced: fine */
+	*doneo = c->done;
+	c->done = NULL;
+	c->done_end = &c->done;
+	e = c->error;
+	if (e != 0)
+		memcpy(failed, c->failed, SEGMENT_PATH);
+	status = e != 0 ? -1 : c->jobs == 0;
+	pthread_mutex_unlock(&c->lock);
+	errno = e;
+	return status;
+}
+
+static void
+free_jobs(struct completer_job *j)
+{
+	while (j != NULL) {
+		struct completer_job *next = j->next;
+
+		completer_free_job(j);
+		j = next;
+	}
+}
+
+void
+completer_end(struct completer *c)
+{
+	if (c == NULL)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->ending = true;
+	pthread_cond_signal(&c->wake);
+	pthread_mutex_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+	free_jobs(c->waiting);
+	free_jobs(c->done);
+	pthread_cond_destroy(&c->wake);
+	pthread_mutex_destroy(&c->lock);
+	close(c->event);
+	free(c);
+}

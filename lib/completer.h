@@ -1,0 +1,80 @@
+/*
+ * The thread that completes segments, so that nobody else waits for a flush
+ * or a decode.  Jobs go in, in order; results come out, in the same order,
+ * when files have their names and the index has their line.
+ */
+#ifndef EET_COMPLETER_H
+#define EET_COMPLETER_H
+
+#include "segment.h"
+#include "stream.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Jobs that may wait; more are refused, which holds back whoever feeds the spool. */
+enum { COMPLETER_WAITING = 4096 };
+
+/* A session's sums over its segments; shared by its jobs, freed by the last one. */
+struct completer_sums {
+	uint64_t samples;
+	uint64_t damaged;
+	struct pcm_levels levels;
+	bool layout_known; /* a segment was decoded */
+	bool layout_mixed; /* they were not all of one layout */
+	enum adpcm_layout layout;
+};
+
+struct completer_job {
+	struct completer_job *next;
+	bool is_session; /* a session's end, else a segment */
+	char tag[WIRE_MAX_TAG + 1];
+	char peer[LOG_MAX_PEER + 1];
+	uint64_t first_us, last_us;  /* INDEX_UNKNOWN: null */
+	struct completer_sums *sums; /* NULL in recovery */
+	/* A segment. */
+	struct segment segment;
+	uint64_t gap_before;
+	bool recovered;
+	/* A session. */
+	uint32_t session;
+	struct stream stream;
+	uint16_t close_code;
+	char close_reason[WIRE_MAX_REASON + 1];
+	/* The result: its line in the index, without newline. */
+	char *line;
+};
+
+/*
+ * Complete jobs[0..n) in the calling thread, lines appended to index (a
+ * descriptor).  0; or -1 with errno and failed[] (a path): to be called again
+ * with the same jobs, it goes on where it stopped.
+ */
+int completer_run(const struct segment_dir *d, int index, struct completer_job *const jobs[],
+    size_t n, char failed[SEGMENT_PATH]);
+
+void completer_free_job(struct completer_job *j);
+
+struct completer;
+
+/* Start the thread.  d and index are the caller's and stay.  NULL with errno. */
+struct completer *completer_new(const struct segment_dir *d, int index);
+
+/* Queue a job, which is then the completer's.  0, or -1: EAGAIN, or what made it end. */
+int completer_put(struct completer *c, struct completer_job *j);
+
+/* Readable when completer_take() has something to say. */
+int completer_fd(const struct completer *c);
+
+/*
+ * What is done so far, as a list, into *doneo; jobs in it are the caller's.
+ * 1: nothing is left to do; 0: more is; -1: errno (ENOSPC, EDQUOT: it waits and
+ * goes on by itself; else it has ended), failed[] says where.
+ */
+int completer_take(struct completer *c, struct completer_job **doneo, char failed[SEGMENT_PATH]);
+
+/* End the thread after what it is at (what waits is dropped), free all.  NULL is fine. */
+void completer_end(struct completer *c);
+
+#endif

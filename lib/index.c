@@ -1,0 +1,275 @@
+#include "index.h"
+
+#include "fdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct text {
+	char *p;
+	size_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void
+add(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->p + t->len, INDEX_LINE + 1 - t->len, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		t->len += (size_t)n;
+	if (t->len > INDEX_LINE)
+		t->len = INDEX_LINE;
+}
+
+/* How many bytes of valid UTF-8 (RFC 3629) stand at s; 0: none. */
+static size_t
+utf8_length(const unsigned char *s)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t n = s[0] < 0x80 ? 1
+	    : s[0] < 0xc2      ? 0
+	    : s[0] < 0xe0      ? 2
+	    : s[0] < 0xf0      ? 3
+	    : s[0] < 0xf5      ? 4
+			       : 0;
+	uint32_t c;
+
+	if (n < 2)
+		return n;
+	c = s[0] & (0x7fu >> n);
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
+}
+
+/* A JSON string (RFC 8259, section 7); what is not UTF-8 becomes U+FFFD. */
+static void
+add_string(struct text *t, const char *key, const char *value)
+{
+	const unsigned char *s = (const unsigned char *)value;
+
+	add(t, ",\"%s\":", key);
+	if (s == NULL || *s == '\0') {
+		add(t, "null");
+		return;
+	}
+	add(t, "\"");
+	while (*s != '\0') {
+		size_t n = utf8_length(s);
+
+		if (n == 0)
+			add(t, "\\ufffd");
+		else if (*s < 0x20 || *s == 0x7f)
+			add(t, "\\u%04x", *s);
+		else if (*s == '"' || *s == '\\')
+			add(t, "\\%c", *s);
+		else
+			add(t, "%.*s", (int)n, (const char *)s);
+		s += n > 0 ? n : 1;
+	}
+	add(t, "\"");
+}
+
+static void
+add_number(struct text *t, const char *key, uint64_t v)
+{
+	if (v == INDEX_UNKNOWN)
+		add(t, ",\"%s\":null", key);
+	else
+		add(t, ",\"%s\":%" PRIu64, key, v);
+}
+
+static void
+add_dbfs(struct text *t, const char *key, bool known, double v)
+{
+	if (known)
+		add(t, ",\"%s\":%.2f", key, v);
+	else
+		add(t, ",\"%s\":null", key);
+}
+
+size_t
+index_format(const struct index_entry *e, char out[INDEX_LINE + 1])
+{
+	const struct wire_handshake *f = e->format;
+	struct text t = { .p = out };
+	double dbfs = 0;
+	bool known;
+
+	add(&t, "{\"event\":\"%s\"", e->event);
+	add_string(&t, "eet", e->eet);
+	add_string(&t, "wav", e->wav);
+	add_number(&t, "session", e->session);
+	add_number(&t, "stream_id", f->stream_id);
+	add_string(&t, "tag", e->tag);
+	add_string(&t, "peer", e->peer);
+	add_string(&t, "codec", wire_codec_name(f->codec));
+	add_string(&t, "layout", e->layout);
+	add_number(&t, "rate", f->sample_rate);
+	add_number(&t, "channels", f->channels);
+	add_number(&t, "frame_samples", f->frame_samples);
+	add_number(&t, "first_seq", e->has_frames ? e->first_seq : INDEX_UNKNOWN);
+	add_number(&t, "last_seq", e->has_frames ? e->last_seq : INDEX_UNKNOWN);
+	add_number(&t, "first_us", e->first_us);
+	add_number(&t, "last_us", e->last_us);
+	add_number(&t, "frames", e->frames);
+	add_number(&t, "samples", e->samples);
+	add(&t, ",\"seconds\":%.6f", (double)e->samples / f->sample_rate);
+	add_number(&t, "gaps", e->gaps);
+	add_number(&t, "gap_frames", e->gap_frames);
+	add_number(&t, "gap_before", e->gap_before);
+	add_number(&t, "repeats", e->repeats);
+	add_number(&t, "restarts", e->restarts);
+	add_number(&t, "damaged", e->damaged);
+	known = pcm_peak_dbfs(e->levels, &dbfs);
+	add_dbfs(&t, "peak_dbfs", known, dbfs);
+	known = pcm_rms_dbfs(e->levels, &dbfs);
+	add_dbfs(&t, "rms_dbfs", known, dbfs);
+	add_number(&t, "clipped", e->levels->clipped);
+	add(&t, ",\"recovered\":%s", e->recovered ? "true" : "false");
+	if (e->is_session) {
+		add_number(&t, "close_code", e->close_code != 0 ? e->close_code : INDEX_UNKNOWN);
+		add_string(&t, "close_reason", e->close_reason);
+	}
+	add(&t, "}\n");
+	return t.len;
+}
+
+/* Where the last whole line of fd ends. */
+static off_t
+whole_lines(int fd, off_t size)
+{
+	char buf[4096];
+
+	while (size > 0) {
+		size_t want = size < (off_t)sizeof buf ? (size_t)size : sizeof buf;
+		ssize_t n = pread(fd, buf, want, size - (off_t)want);
+		const char *nl;
+
+		if (n != (ssize_t)want)
+			return -1;
+		nl = memrchr(buf, '\n', want);
+		if (nl != NULL)
+			return size - (off_t)want + (nl - buf) + 1;
+		size -= (off_t)want;
+	}
+	return 0;
+}
+
+int
+index_open(int dirfd, mode_t mode, uint64_t *cuto)
+{
+	int fd = openat(dirfd, INDEX_FILE,
+	    O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, mode);
+	struct stat st;
+	off_t end;
+	int e;
+
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == -1)
+		goto fail;
+	if (!S_ISREG(st.st_mode)) {
+		errno = EINVAL;
+		goto fail;
+	}
+	if ((end = whole_lines(fd, st.st_size)) < 0)
+		goto fail;
+	if (end < st.st_size && ftruncate(fd, end) == -1)
+		goto fail;
+	*cuto = (uint64_t)(st.st_size - end);
+	return fd;
+fail:
+	e = errno;
+	close(fd);
+	errno = e;
+	return -1;
+}
+
+int
+index_append(int fd, const char *line, size_t len)
+{
+	off_t before = lseek(fd, 0, SEEK_END);
+	int e;
+
+	if (before == -1)
+		return -1;
+	if (fdio_write_full(fd, line, len, NULL) == 0)
+		return 0;
+	e = errno;
+	/* If this fails too, the torn line is cut by the next start. */
+	if (ftruncate(fd, before) == -1)
+		errno = e;
+	errno = e;
+	return -1;
+}
+
+/* The text behind key in a line that index_format() wrote: quotes inside strings are escaped. */
+static const char *
+value_of(const char *line, const char *key)
+{
+	const char *p = strstr(line, key);
+
+	return p != NULL ? p + strlen(key) : NULL;
+}
+
+static void
+each_line(char *line, void (*fn)(void *arg, const char *eet, uint32_t session), void *arg)
+{
+	const char *session = value_of(line, "\"session\":");
+	const char *eet = value_of(line, "\"eet\":\"");
+	char *end;
+	unsigned long long n;
+
+	if (session == NULL || *session < '0' || *session > '9')
+		return;
+	n = strtoull(session, NULL, 10);
+	if (n > UINT32_MAX)
+		return;
+	if (eet != NULL && (end = strchr(eet, '"')) != NULL)
+		*end = '\0';
+	else
+		eet = "";
+	fn(arg, eet, (uint32_t)n);
+}
+
+int
+index_each(int fd, void (*fn)(void *arg, const char *eet, uint32_t session), void *arg)
+{
+	char line[INDEX_LINE + 2];
+	bool foreign = false; /* the line is longer than any of ours */
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	FILE *f = copy == -1 ? NULL : fdopen(copy, "r");
+	int status;
+
+	if (f == NULL) {
+		if (copy != -1)
+			close(copy);
+		return -1;
+	}
+	rewind(f);
+	while (fgets(line, sizeof line, f) != NULL) {
+		bool whole = strchr(line, '\n') != NULL;
+
+		if (whole && !foreign)
+			each_line(line, fn, arg);
+		foreign = !whole;
+	}
+	status = ferror(f) ? -1 : 0;
+	fclose(f);
+	return status;
+}

@@ -1,0 +1,67 @@
+/*
+ * index.jsonl: one JSON object a line for each completed segment and each
+ * ended session, keys always in the same order (eet-formats(5), "Spool").
+ */
+#ifndef EET_INDEX_H
+#define EET_INDEX_H
+
+#include "pcm.h"
+#include "wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define INDEX_FILE    "index.jsonl"
+
+/* A time or count that is not known: null. */
+#define INDEX_UNKNOWN UINT64_MAX
+
+/* Longest line, newline included: a reason of 123 control characters and a peer of 128 fit. */
+enum { INDEX_LINE = 4096 };
+
+struct index_entry {
+	const char *event; /* "segment", "session" */
+	const char *eet;   /* file names; NULL: null, here and below */
+	const char *wav;
+	uint32_t session;
+	const char *tag;  /* "" too: null */
+	const char *peer; /* bytes from outside; "" too: null */
+	const char *layout;
+	const struct wire_handshake *format;
+	bool has_frames; /* else first_seq, last_seq are null */
+	uint32_t first_seq, last_seq;
+	uint64_t first_us, last_us;
+	uint64_t frames, samples, gaps, gap_frames;
+	uint64_t gap_before;
+	uint64_t repeats, restarts, damaged;
+	const struct pcm_levels *levels;
+	bool recovered;
+	bool is_session;     /* has close_code and close_reason */
+	uint16_t close_code; /* 0: null */
+	const char *close_reason;
+};
+
+/* Write the line, newline and NUL included.  Returns its length without the NUL. */
+size_t index_format(const struct index_entry *e, char out[INDEX_LINE + 1]);
+
+/*
+ * Open (create with mode) the index of a directory, for appending; a torn last line is cut.
+ * *cuto: how many bytes that were.  Descriptor, or -1 with errno.
+ */
+int index_open(int dirfd, mode_t mode, uint64_t *cuto);
+
+/*
+ * Append a line with a single write.  0; -1 with errno, and the file as it was
+ * before.
+ */
+int index_append(int fd, const char *line, size_t len);
+
+/*
+ * Call fn for each line: the segment file it lists ("" if none), and its session.
+ * Memory stays constant; lines that are not ours are passed over.  0, or -1 with errno.
+ */
+int index_each(int fd, void (*fn)(void *arg, const char *eet, uint32_t session), void *arg);
+
+#endif

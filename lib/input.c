@@ -1,0 +1,81 @@
+#include "input.h"
+
+#include "cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+bool
+input_option(struct log_options *o, int c, const char *arg)
+{
+	struct wire_handshake *h = &o->format;
+
+	switch (c) {
+	case INPUT_RECOVER: o->recover = true; break;
+	case 'r': h->sample_rate = (uint32_t)cli_number("--rate", arg, 1, WIRE_MAX_RATE); break;
+	case 'c':
+		h->channels = (uint16_t)cli_number("--channels", arg, 1, WIRE_MAX_CHANNELS);
+		break;
+	case 'n':
+		h->frame_samples =
+		    (uint16_t)cli_number("--frame-samples", arg, 1, WIRE_MAX_FRAME_SAMPLES);
+		break;
+	case INPUT_CODEC:
+		if (strcmp(arg, "pcm") == 0)
+			h->codec = WIRE_PCM16;
+		else if (strcmp(arg, "adpcm") == 0)
+			h->codec = WIRE_ADPCM;
+		else
+			cli_usage("--codec %s: pcm or adpcm", arg);
+		o->codec_given = true;
+		break;
+	default: return false;
+	}
+	return true;
+}
+
+void
+input_check(struct log_options *o)
+{
+	const struct wire_handshake *h = &o->format;
+	int given = (h->sample_rate > 0) + (h->channels > 0) + (h->frame_samples > 0);
+
+	if (given != 0 && given != 3)
+		cli_usage("--rate, --channels and --frame-samples go together");
+	if (given == 0 && o->codec_given)
+		cli_usage("--codec goes with --rate, --channels and --frame-samples");
+	o->headless = given == 3;
+}
+
+enum adpcm_layout
+input_layout(const char *arg)
+{
+	enum adpcm_layout layout = ADPCM_STATE;
+
+	if (!adpcm_layout_parse(arg, &layout))
+		cli_usage("--layout %s: state, state-high, wav or bare", arg);
+	return layout;
+}
+
+bool
+input_report(const char *name, const struct log_reader *r, const struct log_record *rec)
+{
+	switch (rec->event) {
+	case LOG_DAMAGE:
+		cli_warnx("%s: offset %" PRIu64 ": %s", name, rec->offset, rec->text);
+		return true;
+	case LOG_OPEN:
+		if (rec->text[0] != '\0')
+			cli_warnx("%s: offset %" PRIu64 ": %s", name, rec->offset, rec->text);
+		break;
+	case LOG_CLOSE:
+		if (rec->made_up && log_is_mux(r))
+			cli_note(0,
+			    "%s: offset %" PRIu64 ": session %" PRIu32
+			    " has no CLOSE, ended as 1006",
+			    name, rec->offset, rec->session->number);
+		break;
+	default: break;
+	}
+	return false;
+}

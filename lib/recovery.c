@@ -1,0 +1,421 @@
+#include "recovery.h"
+
+#include "completer.h"
+#include "index.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Everything in the directory that has one name, whatever it ends in. */
+struct found {
+	struct name name;
+	bool has[NAME_WAV_PART + 1];
+	bool listed;         /* the index has its line */
+	bool session_listed; /* the index speaks of its session */
+};
+
+struct recovery {
+	const struct segment_dir *dir;
+	int index;
+	const struct spool_options *options;
+	char *failed;
+	struct found *found;
+	size_t n, capacity;
+	uint32_t last;
+	struct completer_job *jobs[64]; /* waiting to be completed together */
+	size_t n_jobs;
+	bool said_full;
+};
+
+__attribute__((format(printf, 4, 5))) static void
+report(struct recovery *rc, enum spool_report_kind kind, const char *file, const char *fmt, ...)
+{
+	char text[SEGMENT_PATH + 256];
+	int n = snprintf(text, SEGMENT_PATH, "%s/%s: ", rc->dir->path, file);
+	va_list ap;
+
+	if (n < 0 || n >= SEGMENT_PATH)
+		n = SEGMENT_PATH - 1;
+	va_start(ap, fmt);
+	vsnprintf(text + n, sizeof text - (size_t)n, fmt, ap);
+	va_end(ap);
+	rc->options->report(rc->options->arg, &(struct spool_report){ .kind = kind, .text = text });
+}
+
+static int
+fail(struct recovery *rc, const char *file)
+{
+	snprintf(rc->failed, SEGMENT_PATH, "%s/%s", rc->dir->path, file);
+	return -1;
+}
+
+static void
+file_of(const struct found *f, const char *extension, char out[NAME_SIZE + 16])
+{
+	name_format(&f->name, out);
+	strcat(out, extension);
+}
+
+/*
+ * ---- What is there ----
+ */
+
+/* By session, then time: a session's segments in their order. */
+static int
+compare(const void *a, const void *b)
+{
+	const struct name *x = &((const struct found *)a)->name;
+	const struct name *y = &((const struct found *)b)->name;
+
+	if (x->session != y->session)
+		return x->session < y->session ? -1 : 1;
+	if (x->time_ms != y->time_ms)
+		return x->time_ms < y->time_ms ? -1 : 1;
+	if (x->stream_id != y->stream_id)
+		return x->stream_id < y->stream_id ? -1 : 1;
+	return strcmp(x->tag, y->tag);
+}
+
+static int
+add(struct recovery *rc, const struct name *name, enum name_suffix suffix)
+{
+	if (rc->n == rc->capacity) {
+		size_t capacity = rc->capacity > 0 ? 2 * rc->capacity : 256;
+		struct found *found = realloc(rc->found, capacity * sizeof *found);
+
+		if (found == NULL)
+			return -1;
+		rc->found = found;
+		rc->capacity = capacity;
+	}
+	rc->found[rc->n] = (struct found){ .name = *name };
+	rc->found[rc->n].has[suffix] = true;
+	rc->n++;
+	return 0;
+}
+
+static void
+merge(struct recovery *rc)
+{
+	size_t n = 0;
+
+	qsort(rc->found, rc->n, sizeof *rc->found, compare);
+	for (size_t i = 0; i < rc->n; i++) {
+		if (n > 0 && compare(&rc->found[n - 1], &rc->found[i]) == 0) {
+			for (size_t k = 0; k <= NAME_WAV_PART; k++)
+				rc->found[n - 1].has[k] |= rc->found[i].has[k];
+		} else {
+			rc->found[n++] = rc->found[i];
+		}
+	}
+	rc->n = n;
+}
+
+static int
+list(struct recovery *rc)
+{
+	int fd = openat(rc->dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	int status = 0;
+
+	if (dir == NULL) {
+		if (fd != -1)
+			close(fd);
+		return fail(rc, "");
+	}
+	while (errno = 0, status == 0 && (e = readdir(dir)) != NULL) {
+		size_t stem;
+		enum name_suffix suffix = name_suffix(e->d_name, &stem);
+		struct name name;
+
+		if (suffix == NAME_NONE)
+			continue;
+		if (name_parse(e->d_name, stem, &name)) {
+			if (name.session > rc->last)
+				rc->last = name.session;
+			status = add(rc, &name, suffix);
+		} else if (suffix == NAME_EET_PART || suffix == NAME_WAV_PART) {
+			report(rc, SPOOL_WARNING, e->d_name,
+			    "not the name of a segment, left as it is");
+		}
+	}
+	if (status == 0 && errno != 0)
+		status = -1;
+	if (status == -1)
+		fail(rc, "");
+	closedir(dir);
+	if (rc->n > 0)
+		merge(rc);
+	return status;
+}
+
+static void
+mark(void *arg, const char *eet, uint32_t session)
+{
+	struct recovery *rc = arg;
+	size_t low = 0, high = rc->n, stem;
+	struct found key = { 0 }, *f;
+
+	if (session > rc->last)
+		rc->last = session;
+	/* The session's first segment carries its mark. */
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (rc->found[middle].name.session < session)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < rc->n && rc->found[low].name.session == session)
+		rc->found[low].session_listed = true;
+	if (name_suffix(eet, &stem) != NAME_EET || !name_parse(eet, stem, &key.name))
+		return;
+	f = bsearch(&key, rc->found, rc->n, sizeof *f, compare);
+	if (f != NULL)
+		f->listed = true;
+}
+
+/*
+ * ---- What is done about it ----
+ */
+
+/* Open a file of the spool, if it is one: regular, ours, and for a .part with one link.  -1: left. */
+static int
+open_ours(struct recovery *rc, const char *file, bool part)
+{
+	struct stat st;
+	const char *why = NULL;
+	int fd = -1;
+
+	if (fstatat(rc->dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		why = strerror(errno);
+	else if (!S_ISREG(st.st_mode))
+		why = "not a regular file";
+	else if ((fd = openat(rc->dir->fd, file,
+		      (part ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) == -1 ||
+	    fstat(fd, &st) == -1)
+		why = strerror(errno);
+	else if (!S_ISREG(st.st_mode))
+		why = "not a regular file";
+	else if (st.st_uid != geteuid())
+		why = "belongs to another user";
+	else if (part && st.st_nlink != 1)
+		why = "has more than one link";
+	if (why == NULL)
+		return fd;
+	report(rc, SPOOL_WARNING, file, "%s, left as it is", why);
+	if (fd != -1)
+		close(fd);
+	return -1;
+}
+
+static void
+done(struct recovery *rc, struct completer_job *j)
+{
+	const struct segment *s = &j->segment;
+	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], file[NAME_SIZE + 16];
+
+	segment_path(rc->dir, &s->name, ".eet", eet);
+	segment_path(rc->dir, &s->name, ".wav", wav);
+	name_format(&s->name, file);
+	strcat(file, ".eet");
+	report(rc, SPOOL_NOTE, file, "recovered, %" PRIu64 " frames", s->facts.frames);
+	rc->options->report(rc->options->arg,
+	    &(struct spool_report){
+		.kind = SPOOL_SEGMENT,
+		.eet = eet,
+		.wav = s->has_wav ? wav : NULL,
+		.line = j->line,
+	    });
+	completer_free_job(j);
+}
+
+static int
+run_jobs(struct recovery *rc)
+{
+	while (completer_run(rc->dir, rc->index, rc->jobs, rc->n_jobs, rc->failed) == -1) {
+		if (errno != ENOSPC && errno != EDQUOT)
+			return -1;
+		if (!rc->said_full)
+			report(rc, SPOOL_WARNING, "", "%s; waiting for space to recover",
+			    strerror(errno));
+		rc->said_full = true;
+		nanosleep(&(struct timespec){ .tv_sec = 1 }, NULL);
+	}
+	for (size_t i = 0; i < rc->n_jobs; i++)
+		done(rc, rc->jobs[i]);
+	rc->n_jobs = 0;
+	return 0;
+}
+
+/* The seq expected after a segment that has its final name, or is about to get it. */
+static bool
+expected_after(struct recovery *rc, const struct found *f, uint32_t *expectedo)
+{
+	static const char *const extensions[] = { ".eet", ".eet.part" };
+	char file[NAME_SIZE + 16];
+	uint32_t first;
+
+	for (size_t i = 0; i < 2; i++) {
+		int fd, n;
+
+		file_of(f, extensions[i], file);
+		fd = openat(rc->dir->fd, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (fd == -1)
+			continue;
+		n = segment_seqs(fd, &first, expectedo);
+		close(fd);
+		if (n == 1)
+			return true;
+	}
+	return false;
+}
+
+/* How many frames are missing between a segment, open on fd, and the one before it. */
+static uint64_t
+gap_before(struct recovery *rc, const struct found *f, int fd)
+{
+	const struct found *before = f;
+	uint32_t first, expected, unused, gap;
+
+	while (before > rc->found && before[-1].name.session == f->name.session) {
+		before--;
+		if (!expected_after(rc, before, &expected))
+			continue;
+		if (segment_seqs(fd, &first, &unused) != 1)
+			return INDEX_UNKNOWN;
+		gap = first - expected;
+		return gap < UINT32_C(1) << 31 ? gap : 0;
+	}
+	/* The first of its session, unless the index knows of one that has been taken away. */
+	return before->session_listed ? INDEX_UNKNOWN : 0;
+}
+
+/* Queue a segment to be completed.  fd is its .eet.part (part), or its .eet. */
+static int
+queue(struct recovery *rc, const struct found *f, int fd, bool part)
+{
+	struct completer_job *j = calloc(1, sizeof *j);
+
+	if (j == NULL)
+		return -1;
+	j->segment.name = f->name;
+	j->segment.is_complete = !part;
+	j->segment.has_wav = !part && f->has[NAME_WAV];
+	strcpy(j->tag, f->name.tag);
+	j->first_us = f->name.time_ms * 1000;
+	j->last_us = INDEX_UNKNOWN;
+	j->gap_before = gap_before(rc, f, fd);
+	j->recovered = true;
+	rc->jobs[rc->n_jobs++] = j;
+	if (rc->n_jobs == sizeof rc->jobs / sizeof rc->jobs[0])
+		return run_jobs(rc);
+	return 0;
+}
+
+static int
+remove_file(struct recovery *rc, const char *file, const char *why)
+{
+	if (unlinkat(rc->dir->fd, file, 0) == -1)
+		return fail(rc, file);
+	report(rc, SPOOL_NOTE, file, "removed: %s", why);
+	return 0;
+}
+
+static int
+recover_part(struct recovery *rc, const struct found *f)
+{
+	char file[NAME_SIZE + 16];
+	uint64_t cut;
+	int fd, n, status = -1;
+
+	file_of(f, ".eet.part", file);
+	if ((fd = open_ours(rc, file, true)) == -1)
+		return 0;
+	n = segment_cut(fd, &cut);
+	if (n == -1) {
+		fail(rc, file);
+	} else if (n == 0) {
+		status = remove_file(rc, file, "no whole frame in it");
+	} else {
+		if (cut > 0)
+			report(rc, SPOOL_NOTE, file,
+			    "cut after its last whole frame, by %" PRIu64 " bytes", cut);
+		status = queue(rc, f, fd, true);
+	}
+	close(fd);
+	return status;
+}
+
+static int
+recover_complete(struct recovery *rc, const struct found *f)
+{
+	char file[NAME_SIZE + 16];
+	uint32_t first, expected;
+	int fd, n, status = 0;
+
+	file_of(f, ".eet", file);
+	if ((fd = open_ours(rc, file, false)) == -1)
+		return 0;
+	if ((n = segment_seqs(fd, &first, &expected)) == 1)
+		status = queue(rc, f, fd, false);
+	else if (n == 0)
+		report(rc, SPOOL_WARNING, file, "no frame log, left as it is");
+	else
+		status = fail(rc, file);
+	close(fd);
+	return status;
+}
+
+static int
+recover(struct recovery *rc, const struct found *f)
+{
+	char file[NAME_SIZE + 16];
+	int fd;
+
+	/* Never trusted: where there is still something to make it from, it is made again. */
+	if (f->has[NAME_WAV_PART]) {
+		file_of(f, ".wav.part", file);
+		if ((fd = open_ours(rc, file, true)) != -1) {
+			close(fd);
+			if (remove_file(rc, file, "it is made again from its log") == -1)
+				return -1;
+		}
+	}
+	if (f->has[NAME_EET] && !f->listed && recover_complete(rc, f) == -1)
+		return -1;
+	return f->has[NAME_EET_PART] ? recover_part(rc, f) : 0;
+}
+
+int
+recovery_run(const struct segment_dir *d, int index, const struct spool_options *o, uint32_t *lasto,
+    char failed[SEGMENT_PATH])
+{
+	struct recovery rc = { .dir = d, .index = index, .options = o, .failed = failed };
+	int status = list(&rc), e;
+
+	if (status == 0 && (status = index_each(index, mark, &rc)) == -1)
+		fail(&rc, INDEX_FILE);
+	for (size_t i = 0; status == 0 && i < rc.n; i++)
+		status = recover(&rc, &rc.found[i]);
+	if (status == 0 && rc.n_jobs > 0)
+		status = run_jobs(&rc);
+	e = errno;
+	for (size_t i = 0; i < rc.n_jobs; i++)
+		completer_free_job(rc.jobs[i]);
+	free(rc.found);
+	*lasto = rc.last;
+	errno = e;
+	return status;
+}

@@ -1,0 +1,444 @@
+#include "segment.h"
+
+#include "wav.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILE_SIZE = NAME_SIZE + 16 };
+
+static void
+file_name(const struct name *n, const char *extension, char out[FILE_SIZE])
+{
+	name_format(n, out);
+	strcat(out, extension);
+}
+
+void
+segment_path(const struct segment_dir *d, const struct name *n, const char *extension,
+    char out[SEGMENT_PATH])
+{
+	char file[FILE_SIZE];
+
+	file_name(n, extension, file);
+	snprintf(out, SEGMENT_PATH, "%s/%s", d->path, file);
+}
+
+/*
+ * ---- Rendering: three passes over the file, because a WAV's header comes first ----
+ */
+
+struct pass {
+	struct pcm pcm;
+	bool begun;   /* a handshake was met, pcm is in use */
+	bool joining; /* another handshake was met: the next frame begins a take or carries on */
+	bool foreign; /* … and it is of another format, which one WAV cannot hold */
+	struct wire_handshake format;
+	struct adpcm_sniff *sniff; /* pass 1: which layout; NULL later */
+	const struct adpcm_verdict *verdict;
+	bool decode; /* pass 3; pass 2 only counts */
+	struct wav_writer *wav;
+	int16_t *out;
+	uint64_t damaged; /* by the log's rules, not the codec's */
+	bool has_frames;
+	uint32_t first_seq, last_seq;
+};
+
+static void
+pass_open(struct pass *p, const struct wire_handshake *h)
+{
+	if (!p->begun) {
+		p->format = *h;
+		if (p->sniff != NULL)
+			adpcm_sniff_init(p->sniff, h->channels, h->frame_samples);
+		else
+			pcm_init(&p->pcm, h, p->verdict->layout, true);
+		p->begun = true;
+	} else if (wire_same_format(&p->format, h)) {
+		p->format = *h;
+		p->joining = true;
+	} else {
+		p->foreign = true;
+		p->damaged++;
+	}
+}
+
+/* 0 to go on, 1 to stop, -1 with errno. */
+static int
+pass_frame(struct pass *p, const struct wire_frame *f)
+{
+	struct pcm_step step;
+
+	if (p->sniff != NULL)
+		return adpcm_sniff_add(p->sniff, f->seq, f->payload, f->length) ? 0 : 1;
+	if (p->joining)
+		pcm_join(&p->pcm, &p->format, f->seq);
+	p->joining = false;
+	if (!p->has_frames)
+		p->first_seq = f->seq;
+	p->has_frames = true;
+	p->last_seq = f->seq;
+	step = pcm_plan(&p->pcm, f);
+	if (!p->decode)
+		return 0;
+	pcm_decode(&p->pcm, f, step, p->out);
+	if (p->wav == NULL)
+		return 0;
+	if (step.silence > 0 && wav_silence(p->wav, step.silence) == -1)
+		return -1;
+	return step.samples > 0 ? wav_write(p->wav, p->out, step.samples) : 0;
+}
+
+static int
+pass_run(struct pass *p, int fd)
+{
+	struct log_reader *r;
+	struct log_record rec;
+	int status = 0;
+
+	if (lseek(fd, 0, SEEK_SET) == -1 || (r = log_new(fd, NULL)) == NULL)
+		return -1;
+	while (status == 0 && !p->foreign)
+		switch (log_get(r, &rec)) {
+		case LOG_OPEN: pass_open(p, &rec.session->format); break;
+		case LOG_FRAME: status = pass_frame(p, &rec.frame); break;
+		case LOG_DAMAGE: p->damaged++; break;
+		case LOG_ERROR: status = -1; break;
+		case LOG_END: status = 1; break;
+		default: break;
+		}
+	log_free(r);
+	return status < 0 ? -1 : 0;
+}
+
+static void
+facts_of(const struct pass *p, const struct adpcm_verdict *v, struct segment_facts *fo)
+{
+	const struct pcm *pcm = &p->pcm;
+
+	*fo = (struct segment_facts){
+		.format = pcm->stream.format,
+		.verdict = *v,
+		.has_frames = p->has_frames,
+		.first_seq = p->first_seq,
+		.last_seq = p->last_seq,
+		.expected = pcm->stream.expected,
+		.frames = pcm->frames + pcm->stream.frames,
+		.gaps = pcm->gaps + pcm->stream.gaps,
+		.gap_frames = pcm->gap_frames + pcm->stream.gap_frames,
+		.repeats = pcm->repeats + pcm->stream.repeats,
+		.restarts = pcm->restarts + pcm->stream.restarts,
+		.samples = pcm->audio + pcm->silence,
+		.unfilled = pcm->unfilled,
+		.damaged = pcm->damaged + p->damaged,
+		.levels = pcm->levels,
+	};
+}
+
+int
+segment_render(int fd, int wav, const struct segment_dir *d, struct segment_facts *fo)
+{
+	struct adpcm_verdict v = { d->layout, ADPCM_GIVEN };
+	struct adpcm_sniff sniff;
+	struct pass sniffing = { .sniff = &sniff }, counting = { .verdict = &v },
+		    writing = { .verdict = &v, .decode = true };
+	const struct wire_handshake *h = &counting.pcm.stream.format;
+	int status = -1;
+
+	if (!d->layout_given) {
+		if (pass_run(&sniffing, fd) == -1)
+			return -1;
+		if (sniffing.begun)
+			v = adpcm_sniff_verdict(&sniff);
+	}
+	if (pass_run(&counting, fd) == -1)
+		return -1;
+	if (!counting.begun) {
+		errno = EINVAL;
+		return -1;
+	}
+	writing.out = malloc(sizeof *writing.out * h->channels * h->frame_samples);
+	if (writing.out == NULL)
+		return -1;
+	if (wav != -1 &&
+	    (writing.wav = wav_new(wav, h->sample_rate, h->channels,
+		 counting.pcm.audio + counting.pcm.silence)) == NULL)
+		goto out;
+	status = pass_run(&writing, fd);
+	if (writing.wav != NULL) {
+		int e = errno, end = wav_end(writing.wav);
+
+		if (status == -1)
+			errno = e;
+		else
+			status = end;
+	}
+out:
+	free(writing.out);
+	if (status == 0)
+		facts_of(&writing, &v, fo);
+	return status;
+}
+
+/*
+ * ---- Names ----
+ */
+
+static bool
+exists(const struct segment_dir *d, const struct name *n, const char *extension)
+{
+	char file[FILE_SIZE];
+	struct stat st;
+
+	file_name(n, extension, file);
+	return fstatat(d->fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+int
+segment_create(const struct segment_dir *d, struct name *n)
+{
+	for (struct name try = *n; try.time_ms <= NAME_MAX_MS; try.time_ms++) {
+		char file[FILE_SIZE];
+		int fd;
+
+		if (exists(d, &try, ".eet") || exists(d, &try, ".wav") ||
+		    exists(d, &try, ".wav.part"))
+			continue;
+		file_name(&try, ".eet.part", file);
+		fd = openat(d->fd, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		    d->mode);
+		if (fd == -1 && errno == EEXIST)
+			continue;
+		if (fd != -1)
+			*n = try;
+		return fd;
+	}
+	errno = EEXIST;
+	return -1;
+}
+
+/* rename(2) that never replaces, also where the file system has no such flag. */
+static int
+rename_new(int dirfd, const char *from, const char *to)
+{
+	struct stat st;
+
+	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	if (linkat(dirfd, from, dirfd, to, 0) == 0)
+		return unlinkat(dirfd, from, 0);
+	if (errno != EPERM && errno != EOPNOTSUPP)
+		return -1;
+	/* No links either (FAT): the lock on the directory keeps other writers away. */
+	if (fstatat(dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return renameat(dirfd, from, dirfd, to);
+}
+
+/*
+ * ---- Completing ----
+ */
+
+static int
+fail(const struct segment_dir *d, const char *file, char failed[SEGMENT_PATH])
+{
+	snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, file);
+	return -1;
+}
+
+static int
+render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
+{
+	char eet[FILE_SIZE], part[FILE_SIZE];
+	bool wav = d->wav && !s->has_wav;
+	int in, out = -1, e;
+
+	file_name(&s->name, s->is_complete ? ".eet" : ".eet.part", eet);
+	file_name(&s->name, ".wav.part", part);
+	if ((in = openat(d->fd, eet, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) == -1)
+		return fail(d, eet, failed);
+	if (d->sync && fsync(in) == -1) {
+		fail(d, eet, failed);
+		goto fail;
+	}
+	if (wav) {
+		unlinkat(d->fd, part, 0);
+		out = openat(d->fd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		    d->mode);
+		if (out == -1) {
+			fail(d, part, failed);
+			goto fail;
+		}
+	}
+	if (segment_render(in, out, d, &s->facts) == -1 ||
+	    (out != -1 && d->sync && fsync(out) == -1)) {
+		fail(d, wav ? part : eet, failed);
+		goto fail;
+	}
+	if (out != -1 && close(out) == -1) {
+		out = -1;
+		fail(d, part, failed);
+		goto fail;
+	}
+	close(in);
+	s->stage = SEGMENT_RENDERED;
+	return 0;
+fail:
+	e = errno;
+	if (out != -1)
+		close(out);
+	if (wav)
+		unlinkat(d->fd, part, 0); /* its space may be what the retry needs */
+	close(in);
+	errno = e;
+	return -1;
+}
+
+static int
+place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
+{
+	char from[FILE_SIZE], to[FILE_SIZE];
+	struct name n = s->name;
+
+	file_name(&n, ".eet.part", from);
+	/* Taken by now only if a stranger put a file there; then the segment moves on. */
+	for (; n.time_ms <= NAME_MAX_MS; n.time_ms++) {
+		if (d->wav && exists(d, &n, ".wav"))
+			continue;
+		file_name(&n, ".eet", to);
+		if (rename_new(d->fd, from, to) == 0)
+			break;
+		if (errno != EEXIST)
+			return fail(d, to, failed);
+	}
+	if (n.time_ms != s->name.time_ms && d->wav) {
+		file_name(&s->name, ".wav.part", from);
+		file_name(&n, ".wav.part", to);
+		if (rename_new(d->fd, from, to) == -1)
+			return fail(d, to, failed);
+	}
+	s->name = n;
+	s->is_complete = true;
+	return 0;
+}
+
+static int
+place_wav(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
+{
+	char from[FILE_SIZE], to[FILE_SIZE];
+
+	file_name(&s->name, ".wav.part", from);
+	file_name(&s->name, ".wav", to);
+	if (rename_new(d->fd, from, to) == -1)
+		return fail(d, to, failed);
+	s->has_wav = true;
+	return 0;
+}
+
+int
+segment_complete(const struct segment_dir *d, struct segment *const segments[], size_t n,
+    char failed[SEGMENT_PATH])
+{
+	bool renamed = false;
+
+	for (size_t i = 0; i < n; i++)
+		if (segments[i]->stage == SEGMENT_GROWN && render(d, segments[i], failed) == -1)
+			return -1;
+	for (size_t i = 0; i < n; i++) {
+		struct segment *s = segments[i];
+
+		if (s->stage == SEGMENT_PLACED)
+			continue;
+		if (!s->is_complete && place_eet(d, s, failed) == -1)
+			return -1;
+		if (d->wav && !s->has_wav && place_wav(d, s, failed) == -1)
+			return -1;
+		renamed = true;
+	}
+	if (renamed && d->sync && fsync(d->fd) == -1)
+		return fail(d, "", failed);
+	for (size_t i = 0; i < n; i++)
+		segments[i]->stage = SEGMENT_PLACED;
+	return 0;
+}
+
+/* Read all of fd's frames; the reader's session, with its counts, is gone afterwards. */
+static int
+each_frame(int fd, void (*fn)(void *arg, const struct log_reader *r, const struct log_record *rec),
+    void *arg)
+{
+	struct log_reader *r;
+	struct log_record rec;
+	enum log_event e;
+
+	if (lseek(fd, 0, SEEK_SET) == -1 || (r = log_new(fd, NULL)) == NULL)
+		return -1;
+	while ((e = log_get(r, &rec)) != LOG_END && e != LOG_ERROR)
+		if (e == LOG_FRAME)
+			fn(arg, r, &rec);
+	log_free(r);
+	return e == LOG_ERROR ? -1 : 0;
+}
+
+static void
+note_end(void *arg, const struct log_reader *r, const struct log_record *rec)
+{
+	uint64_t *end = arg;
+
+	(void)rec;
+	*end = log_offset(r);
+}
+
+int
+segment_cut(int fd, uint64_t *cuto)
+{
+	struct stat st;
+	uint64_t end = 0;
+
+	if (fstat(fd, &st) == -1 || each_frame(fd, note_end, &end) == -1)
+		return -1;
+	*cuto = (uint64_t)st.st_size - end;
+	if (end == 0)
+		return 0;
+	return *cuto == 0 || ftruncate(fd, (off_t)end) == 0 ? 1 : -1;
+}
+
+struct seqs {
+	bool any;
+	uint32_t first, expected;
+};
+
+static void
+note_seq(void *arg, const struct log_reader *r, const struct log_record *rec)
+{
+	struct seqs *s = arg;
+
+	(void)r;
+	if (!s->any)
+		s->first = rec->frame.seq;
+	s->any = true;
+	s->expected = rec->session->stream.expected;
+}
+
+int
+segment_seqs(int fd, uint32_t *firsto, uint32_t *expectedo)
+{
+	struct seqs s = { 0 };
+
+	if (each_frame(fd, note_seq, &s) == -1)
+		return -1;
+	if (!s.any)
+		return 0;
+	*firsto = s.first;
+	*expectedo = s.expected;
+	return 1;
+}

@@ -1,0 +1,99 @@
+/*
+ * One segment on its way from .part to complete: measured, decoded to its
+ * WAV, fsynced, renamed.  Live recording, recovery and eet-wav make the same
+ * bytes of the same .eet, because all of them come here or to pcm.h and wav.h.
+ */
+#ifndef EET_SEGMENT_H
+#define EET_SEGMENT_H
+
+#include "adpcm.h"
+#include "log.h"
+#include "name.h"
+#include "pcm.h"
+#include "wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The directory, and how its files are to be. */
+struct segment_dir {
+	int fd;
+	const char *path; /* as the user named it, for messages; without a trailing slash */
+	mode_t mode;
+	bool wav;
+	bool sync; /* fsync files and directory */
+	bool layout_given;
+	enum adpcm_layout layout;
+};
+
+/* What a frame log holds, from its own bytes alone. */
+struct segment_facts {
+	struct wire_handshake format;
+	struct adpcm_verdict verdict; /* ADPCM only */
+	bool has_frames;
+	uint32_t first_seq, last_seq;
+	uint32_t expected; /* the seq after the last */
+	uint64_t frames, gaps, gap_frames, repeats, restarts;
+	uint64_t samples;  /* per channel in the WAV: audio and the silence for gaps */
+	uint64_t unfilled; /* gaps too long for silence */
+	uint64_t damaged;  /* ADPCM blocks, and places in the log */
+	struct pcm_levels levels;
+};
+
+enum segment_stage {
+	SEGMENT_GROWN,    /* all frames are in its .eet.part (or, found so, in its .eet) */
+	SEGMENT_RENDERED, /* .eet and .wav.part are on disk, facts are known */
+	SEGMENT_PLACED    /* both have their final names */
+};
+
+struct segment {
+	struct name name; /* time_ms moves on if the name turns out to be taken */
+	enum segment_stage stage;
+	bool is_complete; /* the .eet has its final name already (recovery) */
+	bool has_wav;     /* the .wav too; after SEGMENT_PLACED: there is one */
+	struct segment_facts facts;
+};
+
+/*
+ * Measure and decode the frame log on fd (read from its start, several times).
+ * wav: an empty file to be filled, or -1: levels are measured all the same.
+ * 0: *fo is filled; -1 with errno; *fo is then unchanged, wav may hold a part.
+ */
+int segment_render(int fd, int wav, const struct segment_dir *d, struct segment_facts *fo);
+
+/*
+ * Create NAME.eet.part for writing, at n->time_ms or, while that name is taken
+ * (.eet, .wav or a .part), at the next free millisecond, which n then says.
+ * Descriptor, or -1 with errno (EEXIST: the year 9999 is over); n is then unchanged.
+ */
+int segment_create(const struct segment_dir *d, struct name *n);
+
+/*
+ * Bring n segments from their stages to SEGMENT_PLACED: for all of them .eet
+ * fsynced, .wav.part written and fsynced; for all of them renamed, .eet first,
+ * never over another file; the directory fsynced.  0; or -1 with errno, what failed in
+ * failed[] (a path): to be called again with the same segments, it goes on where it stopped.
+ */
+enum { SEGMENT_PATH = 512 };
+int segment_complete(const struct segment_dir *d, struct segment *const segments[], size_t n,
+    char failed[SEGMENT_PATH]);
+
+/*
+ * Cut the frame log on fd (open for reading and writing) after its last whole frame.
+ * 1: it has frames; 0: it has none (not cut); -1 errno.  *cuto: bytes cut off.
+ */
+int segment_cut(int fd, uint64_t *cuto);
+
+/*
+ * The first seq of the frame log on fd, and the one expected after its last frame.
+ * 1: it has frames; 0: it has none, the outputs are unchanged; -1 errno.
+ */
+int segment_seqs(int fd, uint32_t *firsto, uint32_t *expectedo);
+
+/* "DIR/NAME.eet" and the like. */
+void segment_path(const struct segment_dir *d, const struct name *n, const char *extension,
+    char out[SEGMENT_PATH]);
+
+#endif

@@ -1,0 +1,600 @@
+/*
+ * The caller's half of a spool: which segment a frame belongs to, and when
+ * segments end.  Frames are written where they lie (writev from the caller's
+ * memory), segments that have ended go to the completer.
+ *
+ * A record that can't be taken whole is refused, and offered again: every
+ * step on its way is such that doing it again, after it was done, does nothing.
+ */
+#include "spool.h"
+
+#include "completer.h"
+#include "fdio.h"
+#include "index.h"
+#include "recovery.h"
+#include "segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct session {
+	TAILQ_ENTRY(session) all;
+	uint32_t number;         /* the spool's own */
+	struct log_session *log; /* its truth, while it is open */
+	uint8_t handshake[WIRE_HANDSHAKE_SIZE];
+	struct completer_sums *sums;
+
+	bool has_frames;
+	uint64_t t0;      /* its first frame's time: where its boundaries are counted from */
+	uint64_t last_us; /* its last frame's */
+
+	/* The segment that is growing; fd -1: none. */
+	int fd;
+	struct name name; /* of the one before, while none grows */
+	uint64_t size;    /* bytes, those still to be written included */
+	uint64_t first_us, gap_before;
+	uint64_t boundary;                /* it ends there */
+	TAILQ_ENTRY(session) by_boundary; /* in sp->growing */
+
+	/* What of it is still in the caller's memory. */
+	struct iovec *iov;
+	size_t iov_first, iov_n, iov_capacity;
+	TAILQ_ENTRY(session) by_flush; /* in sp->dirty, if iov_n > 0 */
+
+	/* The current record ends its segment, and if it is closed, itself. */
+	bool ending, closed;
+	TAILQ_ENTRY(session) by_number; /* in sp->ending */
+	uint16_t close_code;
+	char close_reason[WIRE_MAX_REASON + 1];
+};
+
+TAILQ_HEAD(sessions, session);
+
+struct spool {
+	struct spool_options options;
+	struct segment_dir dir;
+	char *path;
+	int index;
+	struct completer *completer;
+	uint32_t last_session;
+	struct sessions all;     /* in the order of their numbers */
+	struct sessions growing; /* those with a segment, by its boundary */
+	struct sessions dirty;
+	struct sessions ending; /* by number */
+	bool collected;         /* what the current record ends is in that list */
+	char failure[SPOOL_TEXT];
+};
+
+void
+spool_defaults(struct spool_options *o)
+{
+	*o = (struct spool_options){
+		.period_us = 10 * 1000000,
+		.wav = true,
+		.sync = SPOOL_SYNC_SEGMENT,
+		.mode = 0640,
+	};
+}
+
+const char *
+spool_failure(const struct spool *sp)
+{
+	return sp->failure;
+}
+
+int
+spool_fd(const struct spool *sp)
+{
+	return completer_fd(sp->completer);
+}
+
+/*
+ * ---- Open and close ----
+ */
+
+static int
+lock_directory(struct spool *sp, char text[SPOOL_TEXT])
+{
+	struct segment_dir *d = &sp->dir;
+	bool made = mkdir(d->path, 0750) == 0;
+
+	if (!made && errno != EEXIST) {
+		snprintf(text, SPOOL_TEXT, "%s: can't be created", d->path);
+		return -1;
+	}
+	if ((d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1) {
+		snprintf(text, SPOOL_TEXT, "%s", d->path);
+		return -1;
+	}
+	if (flock(d->fd, LOCK_EX | LOCK_NB) == -1) {
+		snprintf(text, SPOOL_TEXT,
+		    errno == EWOULDBLOCK ? "%s: another program records into it" : "%s", d->path);
+		return -1;
+	}
+	if (made && d->sync) {
+		int parent = openat(d->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		/* Not ours to read, perhaps: then the directory is as durable as its parent. */
+		if (parent != -1) {
+			fsync(parent);
+			close(parent);
+		}
+	}
+	return 0;
+}
+
+struct spool *
+spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT])
+{
+	struct spool *sp = calloc(1, sizeof *sp);
+	size_t len = strlen(dir);
+	uint64_t cut = 0;
+	int e;
+
+	snprintf(text, SPOOL_TEXT, "%s", dir);
+	if (sp == NULL)
+		return NULL;
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	sp->options = *o;
+	TAILQ_INIT(&sp->all);
+	TAILQ_INIT(&sp->growing);
+	TAILQ_INIT(&sp->dirty);
+	TAILQ_INIT(&sp->ending);
+	sp->index = -1;
+	sp->dir = (struct segment_dir){
+		.fd = -1,
+		.path = sp->path = strndup(dir, len),
+		.mode = o->mode,
+		.wav = o->wav,
+		.sync = o->sync == SPOOL_SYNC_SEGMENT,
+		.layout_given = o->layout_given,
+		.layout = o->layout,
+	};
+	if (sp->path == NULL || lock_directory(sp, text) == -1)
+		goto fail;
+	if ((sp->index = index_open(sp->dir.fd, o->mode, &cut)) == -1) {
+		snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, INDEX_FILE);
+		goto fail;
+	}
+	if (cut > 0) {
+		char note[SPOOL_TEXT];
+
+		snprintf(note, sizeof note, "%s/%s: torn last line of %llu bytes cut off", sp->path,
+		    INDEX_FILE, (unsigned long long)cut);
+		o->report(o->arg, &(struct spool_report){ .kind = SPOOL_NOTE, .text = note });
+	}
+	if (recovery_run(&sp->dir, sp->index, o, &sp->last_session, text) == -1)
+		goto fail;
+	if ((sp->completer = completer_new(&sp->dir, sp->index)) == NULL)
+		goto fail;
+	text[0] = '\0';
+	return sp;
+fail:
+	e = errno;
+	spool_close(sp);
+	errno = e;
+	return NULL;
+}
+
+/* Forget a session; what its segment lacks is left as it is. */
+static void
+session_free(struct spool *sp, struct session *s)
+{
+	if (s->fd != -1) {
+		TAILQ_REMOVE(&sp->growing, s, by_boundary);
+		close(s->fd);
+	}
+	TAILQ_REMOVE(&sp->all, s, all);
+	free(s->sums);
+	free(s->iov);
+	free(s);
+}
+
+void
+spool_close(struct spool *sp)
+{
+	struct session *s;
+
+	if (sp == NULL)
+		return;
+	completer_end(sp->completer);
+	while ((s = TAILQ_FIRST(&sp->all)) != NULL)
+		session_free(sp, s);
+	if (sp->index != -1)
+		close(sp->index);
+	if (sp->dir.fd != -1)
+		close(sp->dir.fd); /* and with it goes the lock */
+	free(sp->path);
+	free(sp);
+}
+
+/*
+ * ---- Writing ----
+ */
+
+static int
+fail(struct spool *sp, const struct session *s)
+{
+	int e = errno;
+
+	segment_path(&sp->dir, &s->name, ".eet.part", sp->failure);
+	errno = e;
+	return -1;
+}
+
+static int
+append(struct spool *sp, struct session *s, const void *data, size_t len)
+{
+	if (s->iov_n > 0) {
+		struct iovec *last = &s->iov[s->iov_n - 1];
+
+		/* Frames of a frame log lie side by side. */
+		if ((const uint8_t *)last->iov_base + last->iov_len == (const uint8_t *)data) {
+			last->iov_len += len;
+			s->size += len;
+			return 0;
+		}
+	}
+	if (s->iov_n == s->iov_capacity) {
+		size_t capacity = s->iov_capacity > 0 ? 2 * s->iov_capacity : 8;
+		struct iovec *iov = realloc(s->iov, capacity * sizeof *iov);
+
+		if (iov == NULL)
+			return fail(sp, s);
+		s->iov = iov;
+		s->iov_capacity = capacity;
+	}
+	if (s->iov_n == 0)
+		TAILQ_INSERT_TAIL(&sp->dirty, s, by_flush);
+	/* writev(2) only reads. */
+	s->iov[s->iov_n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)data, .iov_len = len };
+	s->size += len;
+	return 0;
+}
+
+static int
+write_out(struct spool *sp, struct session *s)
+{
+	size_t done = 0;
+
+	if (s->iov_n == 0)
+		return 0;
+	if (fdio_writev_full(s->fd, s->iov + s->iov_first, s->iov_n - s->iov_first, &done) == -1) {
+		s->iov_first += done;
+		return fail(sp, s);
+	}
+	s->iov_first = s->iov_n = 0;
+	TAILQ_REMOVE(&sp->dirty, s, by_flush);
+	return 0;
+}
+
+int
+spool_flush(struct spool *sp)
+{
+	struct session *s;
+
+	while ((s = TAILQ_FIRST(&sp->dirty)) != NULL)
+		if (write_out(sp, s) == -1)
+			return -1;
+	return 0;
+}
+
+/*
+ * ---- Segments end ----
+ */
+
+static void
+will_end(struct spool *sp, struct session *s)
+{
+	struct session *before;
+
+	if (s->ending)
+		return;
+	s->ending = true;
+	/* By number; they mostly come in that order. */
+	TAILQ_FOREACH_REVERSE(before, &sp->ending, sessions, by_number)
+	if (before->number < s->number)
+		break;
+	if (before != NULL)
+		TAILQ_INSERT_AFTER(&sp->ending, before, s, by_number);
+	else
+		TAILQ_INSERT_HEAD(&sp->ending, s, by_number);
+}
+
+/* Which segments and sessions the record ends. */
+static void
+collect(struct spool *sp, const struct log_record *r)
+{
+	struct session *s = r->session != NULL ? r->session->user : NULL, *other;
+
+	TAILQ_FOREACH(other, &sp->growing, by_boundary)
+	{
+		if (other->boundary > r->time_us)
+			break;
+		will_end(sp, other);
+	}
+	switch (r->event) {
+	case LOG_ROTATE:
+		TAILQ_FOREACH(other, &sp->all, all)
+		if (other->fd != -1)
+			will_end(sp, other);
+		break;
+	case LOG_CLOSE:
+		s->closed = true;
+		s->close_code = r->code;
+		strcpy(s->close_reason, r->reason);
+		will_end(sp, s);
+		break;
+	case LOG_FRAME:
+		if (s->fd != -1 && sp->options.size > 0 && s->size + r->length > sp->options.size)
+			will_end(sp, s);
+		break;
+	default: break;
+	}
+	sp->collected = true;
+}
+
+static struct completer_job *
+new_job(const struct session *s)
+{
+	struct completer_job *j = calloc(1, sizeof *j);
+
+	if (j == NULL)
+		return NULL;
+	strcpy(j->tag, s->log->tag);
+	strcpy(j->peer, s->log->peer);
+	j->sums = s->sums;
+	j->last_us = s->has_frames ? s->last_us : INDEX_UNKNOWN;
+	return j;
+}
+
+static int
+put_job(struct spool *sp, struct session *s, struct completer_job *j)
+{
+	if (j != NULL && completer_put(sp->completer, j) == 0)
+		return 0;
+	free(j);
+	return fail(sp, s);
+}
+
+static int
+end_segment(struct spool *sp, struct session *s)
+{
+	struct completer_job *j;
+
+	if (write_out(sp, s) == -1)
+		return -1;
+	if ((j = new_job(s)) != NULL) {
+		j->segment.name = s->name;
+		j->first_us = s->first_us;
+		j->gap_before = s->gap_before;
+	}
+	if (put_job(sp, s, j) == -1)
+		return -1;
+	TAILQ_REMOVE(&sp->growing, s, by_boundary);
+	close(s->fd);
+	s->fd = -1;
+	return 0;
+}
+
+static int
+end_session(struct spool *sp, struct session *s)
+{
+	struct completer_job *j = new_job(s);
+
+	if (j != NULL) {
+		j->is_session = true;
+		j->session = s->number;
+		j->stream = s->log->stream;
+		j->first_us = s->has_frames ? s->t0 : INDEX_UNKNOWN;
+		j->close_code = s->close_code;
+		strcpy(j->close_reason, s->close_reason);
+	}
+	if (put_job(sp, s, j) == -1)
+		return -1;
+	s->sums = NULL; /* the job's now */
+	s->log->user = NULL;
+	return 0;
+}
+
+static int
+end_collected(struct spool *sp)
+{
+	struct session *s;
+
+	while ((s = TAILQ_FIRST(&sp->ending)) != NULL) {
+		if (s->fd != -1 && end_segment(sp, s) == -1)
+			return -1;
+		if (s->closed && end_session(sp, s) == -1)
+			return -1;
+		TAILQ_REMOVE(&sp->ending, s, by_number);
+		s->ending = false;
+		if (s->closed)
+			session_free(sp, s);
+	}
+	return 0;
+}
+
+/*
+ * ---- Sessions and segments begin ----
+ */
+
+static int
+begin_session(struct spool *sp, const struct log_record *r)
+{
+	struct session *s = calloc(1, sizeof *s);
+
+	if (s != NULL && sp->last_session == UINT32_MAX) {
+		free(s);
+		s = NULL;
+		errno = EOVERFLOW;
+	}
+	if (s == NULL || (s->sums = calloc(1, sizeof *s->sums)) == NULL) {
+		snprintf(sp->failure, sizeof sp->failure, "%s: no session after %lu", sp->path,
+		    (unsigned long)sp->last_session);
+		free(s);
+		return -1;
+	}
+	s->number = ++sp->last_session;
+	s->log = r->session;
+	s->fd = -1;
+	memcpy(s->handshake, r->session->handshake, sizeof s->handshake);
+	TAILQ_INSERT_TAIL(&sp->all, s, all);
+	r->session->user = s;
+	return 0;
+}
+
+static void
+insert_by_boundary(struct spool *sp, struct session *s)
+{
+	struct session *before;
+
+	/* New boundaries are mostly the latest. */
+	TAILQ_FOREACH_REVERSE(before, &sp->growing, sessions, by_boundary)
+	if (before->boundary <= s->boundary)
+		break;
+	if (before != NULL)
+		TAILQ_INSERT_AFTER(&sp->growing, before, s, by_boundary);
+	else
+		TAILQ_INSERT_HEAD(&sp->growing, s, by_boundary);
+}
+
+static int
+begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
+{
+	const uint64_t t = r->time_us, period = sp->options.period_us;
+	struct name name = {
+		.stream_id = r->session->format.stream_id,
+		.session = s->number,
+		.time_ms = t / 1000,
+	};
+	int fd;
+
+	strcpy(name.tag, r->session->tag);
+	/* Names of a session sort as its segments follow each other. */
+	if (s->has_frames && name.time_ms <= s->name.time_ms)
+		name.time_ms = s->name.time_ms + 1;
+	if ((fd = segment_create(&sp->dir, &name)) == -1) {
+		int e = errno;
+
+		segment_path(&sp->dir, &name, ".eet.part", sp->failure);
+		errno = e;
+		return -1;
+	}
+	if (!s->has_frames)
+		s->t0 = t;
+	s->has_frames = true;
+	s->name = name;
+	s->fd = fd;
+	s->size = 0;
+	s->first_us = t;
+	s->gap_before = r->step.gap;
+	s->boundary = UINT64_MAX;
+	if (period > 0)
+		s->boundary = s->t0 + ((t - s->t0) / period + 1) * period;
+	insert_by_boundary(sp, s);
+	return append(sp, s, s->handshake, sizeof s->handshake);
+}
+
+static int
+take_frame(struct spool *sp, struct session *s, const struct log_record *r)
+{
+	if (s->fd == -1 && begin_segment(sp, s, r) == -1)
+		return -1;
+	if (append(sp, s, r->data, r->length) == -1)
+		return -1;
+	s->last_us = r->time_us;
+	return 0;
+}
+
+int
+spool_put(struct spool *sp, const struct log_record *r)
+{
+	switch (r->event) {
+	case LOG_OPEN:
+	case LOG_FRAME:
+	case LOG_CLOSE:
+	case LOG_TICK:
+	case LOG_ROTATE: break;
+	default: return 0;
+	}
+	if (!sp->collected)
+		collect(sp, r);
+	if (end_collected(sp) == -1)
+		return -1;
+	if (r->event == LOG_OPEN && begin_session(sp, r) == -1)
+		return -1;
+	if (r->event == LOG_FRAME && take_frame(sp, r->session->user, r) == -1)
+		return -1;
+	sp->collected = false;
+	return 0;
+}
+
+/*
+ * ---- Reports ----
+ */
+
+static void
+report_segment(struct spool *sp, const struct completer_job *j)
+{
+	const struct segment *s = &j->segment;
+	const struct segment_facts *f = &s->facts;
+	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], text[SEGMENT_PATH + 128];
+	struct spool_report r = { .kind = SPOOL_SEGMENT,
+		.eet = eet,
+		.line = j->line,
+		.text = text };
+
+	segment_path(&sp->dir, &s->name, ".eet", eet);
+	segment_path(&sp->dir, &s->name, ".wav", wav);
+	if (s->has_wav)
+		r.wav = wav;
+	if (f->format.codec == WIRE_ADPCM)
+		snprintf(text, sizeof text, "%s: layout %s (%s)", eet,
+		    adpcm_layout_name(f->verdict.layout), adpcm_rule_name(f->verdict.rule));
+	else
+		r.text = NULL;
+	sp->options.report(sp->options.arg, &r);
+	if (f->damaged > 0) {
+		snprintf(text, sizeof text, "%s: damaged blocks: %llu", eet,
+		    (unsigned long long)f->damaged);
+		sp->options.report(sp->options.arg,
+		    &(struct spool_report){ .kind = SPOOL_DAMAGE, .text = text });
+	}
+	if (f->unfilled > 0) {
+		snprintf(text, sizeof text, "%s: gaps too long to be filled with silence: %llu",
+		    eet, (unsigned long long)f->unfilled);
+		sp->options.report(sp->options.arg,
+		    &(struct spool_report){ .kind = SPOOL_NOTE, .text = text });
+	}
+}
+
+int
+spool_reap(struct spool *sp)
+{
+	struct completer_job *done, *next;
+	char failed[SEGMENT_PATH];
+	int status = completer_take(sp->completer, &done, failed), e = errno;
+
+	for (struct completer_job *j = done; j != NULL; j = next) {
+		next = j->next;
+		if (j->is_session)
+			sp->options.report(sp->options.arg,
+			    &(struct spool_report){ .kind = SPOOL_SESSION, .line = j->line });
+		else
+			report_segment(sp, j);
+		completer_free_job(j);
+	}
+	if (status == -1)
+		memcpy(sp->failure, failed, sizeof failed);
+	errno = e;
+	return status;
+}
