@@ -124,6 +124,11 @@ wait_for() {
 	done
 }
 
+# refute COMMAND...: it fails.  (bats does not notice when a line with ! does.)
+refute() {
+	! "$@"
+}
+
 # gone PID: it ended, waited for or not.
 gone() {
 	local stat
