@@ -34,7 +34,7 @@ struct rotate {
 	bool hang_up;     /* SIGHUP: to be taken to the spool */
 	uint64_t last_us; /* time of the last record */
 	uint64_t stored;  /* offset in the input up to which the kernel has all */
-	bool damaged;
+	int status;       /* of reading */
 };
 
 static uint64_t
@@ -118,7 +118,7 @@ take_records(struct rotate *ro)
 			return LOG_ERROR;
 		}
 		if (input_report(INPUT_NAME, ro->reader, &rec))
-			ro->damaged = true;
+			ro->status = CLI_EDATA;
 		if (e != LOG_DAMAGE)
 			ro->last_us = rec.time_us;
 		if (!put(ro, &rec))
@@ -129,7 +129,7 @@ take_records(struct rotate *ro)
 	return e;
 }
 
-/* Wait until there is input, reading it, or something else to do.  False: no more input. */
+/* Wait until there is input, and read it, or something else to do.  False: that was the end of it. */
 static bool
 wait_for_input(struct rotate *ro)
 {
@@ -152,18 +152,17 @@ wait_for_input(struct rotate *ro)
 			return false;
 		if (n == -1 && errno != EAGAIN) {
 			cli_warn("%s: offset %" PRIu64, INPUT_NAME, log_offset(ro->reader));
+			ro->status = CLI_EFAIL;
 			return false;
 		}
 	}
 	return true;
 }
 
-/* Read and store to the end of the input.  The exit status. */
-static int
+/* Read and store to the end of the input.  False: it can't be stored. */
+static bool
 record(struct rotate *ro)
 {
-	int status = CLI_OK;
-
 	for (;;) {
 		enum log_event e = take_records(ro);
 		int reaped;
@@ -171,30 +170,27 @@ record(struct rotate *ro)
 		if (e == LOG_ERROR) {
 			cli_warnx("%s: offset %" PRIu64 ": from here on it is not stored",
 			    INPUT_NAME, ro->stored);
-			return CLI_EFAIL;
+			return false;
 		}
 		if (e == LOG_END)
-			return status;
+			return true;
 		reaped = spool_reap(ro->spool);
 		if (reaped == -1 && !recorder_waits(ro->recorder, errno))
-			return CLI_EFAIL;
+			return false;
 		if (ro->hang_up) {
 			struct log_record rotate = { .event = LOG_ROTATE, .time_us = ro->last_us };
 
 			ro->hang_up = false;
 			if (!put(ro, &rotate))
-				return CLI_EFAIL;
+				return false;
 			continue;
 		}
-		errno = 0;
 		if (!wait_for_input(ro)) {
-			if (errno != 0)
-				status = CLI_EFAIL;
 			log_eof(ro->reader);
 		} else if (ro->stops > 1 || (ro->stops == 1 && now_ms() >= ro->stop_by)) {
 			cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
 			    INPUT_NAME, log_offset(ro->reader));
-			status = CLI_EDATA;
+			ro->status = CLI_EDATA;
 			log_eof(ro->reader);
 		}
 	}
@@ -231,7 +227,8 @@ rotate(const char *dir, const struct recorder_options *options, const struct log
 {
 	struct rotate ro = { .signals = -1 };
 	sigset_t set;
-	int status, closed;
+	bool stored;
+	int closed;
 
 	if ((ro.recorder = recorder_open(dir, options)) == NULL)
 		return CLI_EFAIL;
@@ -244,17 +241,13 @@ rotate(const char *dir, const struct recorder_options *options, const struct log
 	if ((ro.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) == -1 ||
 	    (ro.reader = log_new(STDIN_FILENO, input)) == NULL)
 		cli_die(CLI_EFAIL, "can't start");
-	status = record(&ro);
-	if (status != CLI_EFAIL && !complete(&ro))
-		status = CLI_EFAIL;
+	stored = record(&ro) && complete(&ro);
 	closed = recorder_close(ro.recorder);
 	log_free(ro.reader);
 	close(ro.signals);
-	if (status == CLI_OK && ro.damaged)
-		status = CLI_EDATA;
-	if (closed == CLI_EFAIL || status == CLI_OK)
-		status = closed;
-	return status;
+	if (!stored || ro.status == CLI_EFAIL || closed == CLI_EFAIL)
+		return CLI_EFAIL;
+	return ro.status != CLI_OK ? ro.status : closed;
 }
 
 #define HELP \
