@@ -1,0 +1,82 @@
+/*
+ * Where everything goes that streams send: records of a mux log (or, raw, one plain frame log) in
+ * one queue, and the sinks that take it: a descriptor, a spool, or both.
+ *
+ * The queue is bounded by its users: they ask output_pressed() after each read and then read no
+ * more from that client until output_relaxed().
+ */
+#ifndef EET_LISTEN_OUTPUT_H
+#define EET_LISTEN_OUTPUT_H
+
+#include "queue.h"
+#include "wire.h"
+#include "writer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+enum {
+	/* With a block begun, one half read and one spare, what waits stays within 1 MiB. */
+	OUTPUT_HIGH = 640 << 10,
+	OUTPUT_LOW = 256 << 10
+};
+
+struct output {
+	struct queue queue;
+	bool raw;
+	struct writer *writer; /* NULL: none */
+	struct writer writer_room;
+	uv_timer_t retry;     /* while the disk is full */
+	uint64_t record_us;   /* clock_now() of the last record */
+	uint64_t progress_us; /* clock_now() when a sink last took something, or had all */
+	uint64_t stored;      /* the position that all sinks have reached */
+	bool failed;          /* for good, and said so */
+	bool said_full;
+};
+
+void output_init(struct output *o, uv_loop_t *loop, bool raw);
+
+/* Write to fd, called name.  0, or -1 with errno. */
+int output_to(struct output *o, uv_loop_t *loop, int fd, bool own, const char *name);
+
+/* What happened, with the time of this turn of the loop. */
+void output_open(struct output *o, uint32_t session, const uint8_t handshake[WIRE_HANDSHAKE_SIZE],
+    const char *peer, const char *tag);
+void output_frame(struct output *o, uint32_t session, const uint8_t *frame, size_t len);
+void output_close(struct output *o, uint32_t session, uint16_t code, const char *reason);
+void output_tick(struct output *o);
+void output_rotate(struct output *o);
+
+/* The end of a turn: hand everything to the sinks that they take now. */
+void output_turn(struct output *o);
+
+/* Bytes that wait. */
+uint64_t output_waiting(const struct output *o);
+
+/* So much waits that clients have to wait too; so little that some may go on. */
+bool output_pressed(const struct output *o);
+bool output_relaxed(const struct output *o);
+
+/* Since when (clock_now()) nothing was taken of what waits; UINT64_MAX: all is well. */
+uint64_t output_stuck_since(const struct output *o);
+
+/* The disk is full: there is no use in waiting long. */
+bool output_full(const struct output *o);
+
+/* Why nothing can be stored at the moment; NULL: it can. */
+const char *output_trouble(const struct output *o);
+
+/* The sink that things wait for, for messages. */
+const char *output_name(const struct output *o);
+
+/*
+ * The end.  output_close_all() closes the sinks, whether they have everything or not, and
+ * output_free(), when the loop has closed its handles, frees the rest.
+ * Returns CLI_OK or CLI_EFAIL (said why).
+ */
+int output_close_all(struct output *o);
+void output_free(struct output *o);
+
+#endif
