@@ -27,8 +27,7 @@ pcm_join(struct pcm *p, const struct wire_handshake *h, uint32_t first_seq)
 {
 	const struct stream *s = &p->stream;
 
-	if (same_handshake(&s->format, h) &&
-	    (!s->started || first_seq - s->expected < UINT32_C(1) << 31))
+	if (same_handshake(&s->format, h) && first_seq - s->expected < UINT32_C(1) << 31)
 		return;
 	p->frames += s->frames;
 	p->gaps += s->gaps;
