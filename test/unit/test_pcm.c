@@ -243,7 +243,7 @@ inputs_are_joined(void **state)
 
 /*
  * bare's state goes over gaps, repeats and joined inputs; a restart and a new take set it to 0/0.
- * 10 codes of 7 climb: a decoder at 0/0 ends at 32767 with index 80.
+ * 10 codes of 7 climb from 0/0 to more than 20000, at index 80.
  */
 static void
 bare_carries_its_state(void **state)
