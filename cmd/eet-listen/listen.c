@@ -250,7 +250,7 @@ int
 listener_open(struct listener *l, const struct cli_address *address)
 {
 	l->count = 0;
-	l->paused = l->said = false;
+	l->started = l->paused = l->said = false;
 	l->path[0] = '\0';
 	if ((address->kind == CLI_UNIX ? open_unix(l, address) : open_inet(l, address)) == -1)
 		return -1;
@@ -323,6 +323,7 @@ listener_start(struct listener *l, uv_loop_t *loop)
 {
 	uv_timer_init(loop, &l->pause);
 	l->pause.data = l;
+	l->started = true;
 	for (size_t i = 0; i < l->count; i++) {
 		int e = uv_poll_init(loop, &l->polls[i], l->fds[i]);
 
@@ -351,13 +352,14 @@ listener_close(struct listener *l)
 {
 	struct stat st;
 
-	if (uv_is_closing((uv_handle_t *)&l->pause))
-		return;
-	uv_close((uv_handle_t *)&l->pause, NULL);
-	for (size_t i = 0; i < l->count; i++)
-		uv_close((uv_handle_t *)&l->polls[i], NULL);
+	if (l->started && !uv_is_closing((uv_handle_t *)&l->pause)) {
+		uv_close((uv_handle_t *)&l->pause, NULL);
+		for (size_t i = 0; i < l->count; i++)
+			uv_close((uv_handle_t *)&l->polls[i], NULL);
+	}
 	close_fds(l);
 	if (l->path[0] != '\0' && lstat(l->path, &st) == 0 && st.st_dev == l->dev &&
 	    st.st_ino == l->ino)
 		unlink(l->path);
+	l->path[0] = '\0';
 }

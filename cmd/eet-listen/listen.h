@@ -19,7 +19,7 @@ struct listener {
 	size_t count;
 	uv_poll_t polls[LISTEN_MAX];
 	uv_timer_t pause;
-	bool paused;
+	bool started, paused;
 	bool said;      /* that connections can't be accepted */
 	char url[320];  /* one that can be connected to */
 	char path[108]; /* of a unix socket, "": none */
@@ -39,7 +39,7 @@ int listener_start(struct listener *l, uv_loop_t *loop);
 /* Accept again after accepted() was false. */
 void listener_resume(struct listener *l);
 
-/* Accept no more, ever; a unix socket's path is removed. */
+/* Accept no more, ever, if that was begun; a unix socket's path is removed. */
 void listener_close(struct listener *l);
 
 #endif

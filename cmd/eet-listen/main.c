@@ -1,6 +1,8 @@
-/* eet-listen: streams of audio over WebSocket become one mux log.  See eet-listen(1). */
+/* eet-listen: streams of audio over WebSocket become a log, or files.  See eet-listen(1). */
+#include "capture.h"
 #include "cli.h"
 #include "clock.h"
+#include "recorder.h"
 #include "server.h"
 
 #include <errno.h>
@@ -10,7 +12,9 @@
 #include <unistd.h>
 
 enum {
-	OPT_RAW = 0x100,
+	OPT_APPEND = 0x100,
+	OPT_RAW,
+	OPT_SPOOL,
 	OPT_SESSIONS,
 	OPT_IDLE_EXIT,
 	OPT_READY_FD,
@@ -22,36 +26,147 @@ enum {
 static const char help[] =
     "Usage: eet-listen [OPTION]... [[ADDRESS]:PORT | unix:PATH]\n"
     "Take streams of audio over WebSocket, and write what they send as a mux log to\n"
-    "standard output.  Listens on localhost:5096 by default.\n"
+    "standard output, or as rotating files.  Listens on localhost:5096 by default.\n"
     "\n"
-    "  -o FILE                   write the log to FILE, which must be new or empty\n"
-    "      --raw                 write a plain frame log, of one stream at a time\n"
+    "  -o FILE                  write the log to FILE, which must be new or empty\n"
+    "      --append             -o: go on with a log that is there\n"
+    "      --raw                write a plain frame log, of one stream at a time\n"
+    "      --spool DIR          write rotating files into DIR, and list them on\n"
+    "                           standard output; with -o, the log too\n"
     "\n"
-    "      --sessions N          take N streams, end when they have ended\n"
-    "      --idle-exit TIME      end when no stream was open for TIME\n"
-    "      --ready-fd FD         when ready, write the URL to FD and close it\n"
-    "      --max-frame SIZE      the longest frame that a stream may announce (1M)\n"
-    "      --handshake-timeout TIME  from connection to handshake (10s; 0: any time)\n"
-    "      --idle-timeout TIME   close who sent nothing for so long (50s; 0: never)\n"
+    "With --spool:\n" RECORDER_HELP "\n"
+    "      --sessions N         take N streams, and end when they have ended\n"
+    "      --idle-exit TIME     end when no stream was open for TIME\n"
+    "      --ready-fd FD        when ready, write the URL to FD and close it\n"
+    "      --max-frame SIZE     the longest frame that a stream may announce (1M)\n"
+    "      --handshake-timeout TIME\n"
+    "                           from connecting to the handshake (10s; 0: any time)\n"
+    "      --idle-timeout TIME  close who sends nothing for so long (50s; 0: never)\n"
     "\n"
-    "  -q, --quiet               errors only\n"
-    "  -v, --verbose             say more\n"
-    "  -h, --help                this text\n"
-    "  -V, --version             the version\n"
+    "  -q, --quiet              errors only\n"
+    "  -v, --verbose            say more\n"
+    "  -h, --help               this text\n"
+    "  -V, --version            the version\n"
     "\n"
     "TIME is 10, 10s, 500ms, 2m or 1h; SIZE is 4096, 64k, 100M or 1G.\n";
 
 static const struct option longs[] = {
+	{ "output", required_argument, NULL, 'o' },
+	{ "append", no_argument, NULL, OPT_APPEND },
 	{ "raw", no_argument, NULL, OPT_RAW },
+	{ "spool", required_argument, NULL, OPT_SPOOL },
 	{ "sessions", required_argument, NULL, OPT_SESSIONS },
 	{ "idle-exit", required_argument, NULL, OPT_IDLE_EXIT },
 	{ "ready-fd", required_argument, NULL, OPT_READY_FD },
 	{ "max-frame", required_argument, NULL, OPT_MAX_FRAME },
 	{ "handshake-timeout", required_argument, NULL, OPT_HANDSHAKE_TIMEOUT },
 	{ "idle-timeout", required_argument, NULL, OPT_IDLE_TIMEOUT },
+	RECORDER_LONG,
 	CLI_LONG,
 	{ NULL, 0, NULL, 0 },
 };
+
+struct settings {
+	struct cli_address address;
+	const char *file;  /* -o; NULL: none, "-" too */
+	const char *spool; /* NULL: none */
+	bool append, raw;
+	int ready_fd; /* -1: none */
+	struct server_options server;
+	struct recorder_options recorder;
+};
+
+static void
+parse(int argc, char *argv[], struct settings *set)
+{
+	const char *where = NULL;
+	bool to_stdout = false;
+	int c;
+
+	while ((c = cli_getopt(argc, argv, "-:o:" RECORDER_SHORT CLI_SHORT, longs, help)) != -1)
+		switch (c) {
+		case 1:
+			if (where != NULL)
+				cli_usage("%s: one address is enough", optarg);
+			where = optarg;
+			break;
+		case 'o':
+			to_stdout = strcmp(optarg, "-") == 0;
+			set->file = to_stdout ? NULL : optarg;
+			break;
+		case OPT_APPEND: set->append = true; break;
+		case OPT_RAW: set->raw = true; break;
+		case OPT_SPOOL: set->spool = optarg; break;
+		case OPT_SESSIONS:
+			set->server.sessions =
+			    (uint32_t)cli_number("--sessions", optarg, 1, UINT32_MAX);
+			break;
+		case OPT_IDLE_EXIT:
+			set->server.idle_exit = cli_duration("--idle-exit", optarg);
+			break;
+		case OPT_READY_FD:
+			set->ready_fd = (int)cli_number("--ready-fd", optarg, 0, INT32_MAX);
+			break;
+		case OPT_MAX_FRAME: set->server.max_frame = cli_size("--max-frame", optarg); break;
+		case OPT_HANDSHAKE_TIMEOUT:
+			set->server.handshake_timeout = cli_duration("--handshake-timeout", optarg);
+			break;
+		case OPT_IDLE_TIMEOUT:
+			set->server.idle_timeout = cli_duration("--idle-timeout", optarg);
+			break;
+		default: recorder_option(&set->recorder, c, optarg);
+		}
+	if (optind < argc)
+		cli_usage("%s: nothing can stand after --", argv[optind]);
+	if (set->spool != NULL && set->raw)
+		cli_usage("--spool and --raw exclude each other");
+	if (set->spool != NULL && to_stdout)
+		cli_usage("--spool lists files on standard output, so -o - is not possible");
+	if (set->spool == NULL && set->recorder.given)
+		cli_usage("options of a spool need --spool DIR");
+	if (set->append && (set->file == NULL || set->raw))
+		cli_usage("--append goes with -o FILE, and not with --raw");
+	if (set->ready_fd != -1 &&
+	    (set->ready_fd == STDOUT_FILENO || fcntl(set->ready_fd, F_GETFD) == -1))
+		cli_usage("--ready-fd %d: must be an open descriptor, not standard output",
+		    set->ready_fd);
+	cli_address(where != NULL ? where : "localhost:5096", &set->address);
+	if (set->file == NULL && set->spool == NULL)
+		cli_no_terminal(STDOUT_FILENO, "a log",
+		    "redirect it, or use -o FILE or --spool DIR");
+}
+
+/* Open what the log goes to.  False: said why. */
+static bool
+open_sinks(struct server *s, struct settings *set)
+{
+	struct recorder *r;
+	const char *name = set->file != NULL ? set->file : "standard output";
+	int fd = STDOUT_FILENO;
+
+	if (set->spool != NULL) {
+		if ((r = recorder_open(set->spool, &set->recorder)) == NULL)
+			return false;
+		if (output_spool(&s->output, &s->loop, r, set->spool) == -1) {
+			cli_warn("%s", set->spool);
+			return false;
+		}
+		if (set->file == NULL)
+			return true;
+	}
+	if (set->file != NULL &&
+	    (fd = capture_open(set->file, set->append, &set->server.first_session)) == -1)
+		return false;
+	if (isatty(fd)) {
+		cli_warnx("%s: a terminal, and a log is binary", name);
+		return false;
+	}
+	if (output_to(&s->output, &s->loop, fd, set->file != NULL, name) == -1) {
+		cli_warn("%s", name);
+		return false;
+	}
+	return true;
+}
 
 /* Say where we listen: on stderr, and to whoever started us. */
 static void
@@ -65,64 +180,35 @@ ready(const char *url, int fd)
 		return;
 	if (write(fd, line, (size_t)len) != len)
 		cli_warn("--ready-fd %d", fd);
-	close(fd);
+	if (fd > STDERR_FILENO)
+		close(fd);
 }
 
 int
 main(int argc, char *argv[])
 {
 	static struct server server;
-	struct server_options options = {
-		.first_session = 1,
-		.max_frame = 1 << 20,
-		.handshake_timeout = 10000000,
-		.idle_timeout = 50000000,
+	struct settings set = {
+		.ready_fd = -1,
+		.server = {
+			.first_session = 1,
+			.max_frame = 1 << 20,
+			.handshake_timeout = 10000000,
+			.idle_timeout = 50000000,
+		},
 	};
-	const char *where = "localhost:5096";
-	struct cli_address address;
-	bool raw = false, where_given = false;
-	int c, ready_fd = -1;
 
 	cli_init(argv);
-	while ((c = cli_getopt(argc, argv, "-:o:" CLI_SHORT, longs, help)) != -1)
-		switch (c) {
-		case 1:
-			if (where_given)
-				cli_usage("%s: one address is enough", optarg);
-			where = optarg;
-			where_given = true;
-			break;
-		case OPT_RAW: raw = true; break;
-		case OPT_SESSIONS:
-			options.sessions =
-			    (uint32_t)cli_number("--sessions", optarg, 1, UINT32_MAX);
-			break;
-		case OPT_IDLE_EXIT: options.idle_exit = cli_duration("--idle-exit", optarg); break;
-		case OPT_READY_FD:
-			ready_fd = (int)cli_number("--ready-fd", optarg, 0, INT32_MAX);
-			break;
-		case OPT_MAX_FRAME: options.max_frame = cli_size("--max-frame", optarg); break;
-		case OPT_HANDSHAKE_TIMEOUT:
-			options.handshake_timeout = cli_duration("--handshake-timeout", optarg);
-			break;
-		case OPT_IDLE_TIMEOUT:
-			options.idle_timeout = cli_duration("--idle-timeout", optarg);
-			break;
-		}
-	if (optind < argc)
-		cli_usage("%s: nothing can stand after --", argv[optind]);
-	cli_address(where, &address);
-	if (ready_fd != -1 && (ready_fd == STDOUT_FILENO || fcntl(ready_fd, F_GETFD) == -1))
-		cli_usage("--ready-fd %d: not an open descriptor that is ours to use", ready_fd);
-	cli_no_terminal(STDOUT_FILENO, "a log", "redirect it, or use -o FILE");
-
+	recorder_defaults(&set.recorder);
+	parse(argc, argv, &set);
 	clock_start();
-	if (server_init(&server, &options, raw) == -1)
+	if (server_init(&server, &set.server, set.raw, set.spool != NULL ? 2 : 1) == -1 ||
+	    listener_open(&server.listener, &set.address) == -1)
 		return CLI_EFAIL;
-	if (output_to(&server.output, &server.loop, STDOUT_FILENO, false, "standard output") == -1)
-		cli_die(CLI_EFAIL, "standard output");
-	if (listener_open(&server.listener, &address) == -1)
+	if (!open_sinks(&server, &set)) {
+		listener_close(&server.listener);
 		return CLI_EFAIL;
-	ready(server.listener.url, ready_fd);
+	}
+	ready(server.listener.url, set.ready_fd);
 	return cli_finish(server_run(&server));
 }

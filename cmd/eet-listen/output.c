@@ -6,11 +6,17 @@
 #include "log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 enum {
-	EARLY = 64 << 10, /* so much is written without waiting for the turn's end */
-	RETRY_MS = 1000   /* how often a full disk is tried */
+	/*
+	 * So much is stored without waiting for the turn's end.  A spool writes to each stream's
+	 * file: the more at once, the fewer writes.
+	 */
+	EARLY_WRITE = 64 << 10,
+	EARLY_STORE = 320 << 10,
+	RETRY_MS = 1000 /* how often a full disk is tried */
 };
 
 static void
@@ -19,34 +25,50 @@ on_retry(uv_timer_t *timer)
 	output_turn(timer->data);
 }
 
-/* See how far the sinks have come, and what is to be said about them. */
+/* What the writer has to be told about. */
 static void
-look(struct output *o)
+look_at_writer(struct output *o)
 {
-	struct writer *w = o->writer;
-	uint64_t done = o->queue.end;
+	const struct writer *w = o->writer;
 
-	if (w != NULL && w->error != 0 && !o->failed) {
+	if (w->error != 0 && !o->failed) {
 		errno = w->error;
 		cli_warn(errno == EPIPE ? "%s: the reader is gone" : "%s", w->name);
 		o->failed = true;
 	}
-	if (w != NULL && w->error == 0 && w->position < done)
-		done = w->position;
+	if (w->full && !o->said_full)
+		cli_warnx("%s: no space left on the disk: clients wait until there is", w->name);
+	else if (!w->full && o->said_full && w->error == 0)
+		cli_note(0, "%s: there is space on the disk again", w->name);
+	o->said_full = w->full;
+}
+
+/* See how far the sinks have come. */
+static void
+look(struct output *o)
+{
+	uint64_t done = o->queue.end;
+
+	if (o->writer != NULL) {
+		look_at_writer(o);
+		if (o->writer->error == 0 && o->writer->position < done)
+			done = o->writer->position;
+	}
+	if (o->store != NULL) {
+		if (o->store->failed)
+			o->failed = true;
+		else if (o->store->position < done)
+			done = o->store->position;
+	}
 	if (done > o->stored || done == o->queue.end)
 		o->progress_us = clock_now();
 	o->stored = done;
 	queue_release(&o->queue, done);
-
-	if (output_full(o) && !o->said_full) {
-		cli_warnx("%s: no space left on the disk; clients wait until there is some",
-		    w->name);
-		o->said_full = true;
-		uv_timer_start(&o->retry, on_retry, RETRY_MS, RETRY_MS);
-	} else if (!output_full(o) && o->said_full) {
-		cli_note(0, "%s: there is space on the disk again", w->name);
-		o->said_full = false;
-		uv_timer_stop(&o->retry);
+	if (output_full(o) != (bool)uv_is_active((uv_handle_t *)&o->retry)) {
+		if (output_full(o))
+			uv_timer_start(&o->retry, on_retry, RETRY_MS, RETRY_MS);
+		else
+			uv_timer_stop(&o->retry);
 	}
 }
 
@@ -76,15 +98,32 @@ output_to(struct output *o, uv_loop_t *loop, int fd, bool own, const char *name)
 	return 0;
 }
 
+int
+output_spool(struct output *o, uv_loop_t *loop, struct recorder *r, const char *name)
+{
+	if (store_open(&o->store_room, loop, &o->queue, r) == -1)
+		return -1;
+	o->store = &o->store_room;
+	o->store->progress = on_progress;
+	o->store->arg = o;
+	o->store_name = name;
+	return 0;
+}
+
 /* A record has been appended. */
 static void
 appended(struct output *o)
 {
 	struct writer *w = o->writer;
+	struct store *st = o->store;
 
 	o->record_us = clock_now();
-	if (w != NULL && !w->blocked && !w->full && o->queue.end - w->position >= EARLY) {
+	if (w != NULL && !w->blocked && !w->full && o->queue.end - w->position >= EARLY_WRITE) {
 		writer_write(w);
+		look(o);
+	}
+	if (st != NULL && !st->pending && o->queue.end - st->position >= EARLY_STORE) {
+		store_turn(st);
 		look(o);
 	}
 }
@@ -157,37 +196,53 @@ output_turn(struct output *o)
 {
 	if (o->writer != NULL)
 		writer_write(o->writer);
+	if (o->store != NULL)
+		store_turn(o->store);
 	look(o);
-}
-
-uint64_t
-output_waiting(const struct output *o)
-{
-	return o->queue.end - o->stored;
 }
 
 bool
 output_pressed(const struct output *o)
 {
-	return output_waiting(o) >= OUTPUT_HIGH;
+	return o->queue.end - o->stored >= OUTPUT_HIGH;
 }
 
 bool
 output_relaxed(const struct output *o)
 {
-	return output_waiting(o) < OUTPUT_LOW;
+	return o->queue.end - o->stored < OUTPUT_LOW;
 }
 
 uint64_t
 output_stuck_since(const struct output *o)
 {
-	return output_waiting(o) > 0 ? o->progress_us : UINT64_MAX;
+	return o->stored < o->queue.end ? o->progress_us : UINT64_MAX;
 }
 
 bool
 output_full(const struct output *o)
 {
-	return o->writer != NULL && o->writer->full;
+	return (o->writer != NULL && o->writer->full) ||
+	    (o->store != NULL && !o->store->failed && recorder_full(o->store->recorder));
+}
+
+/* Does the writer lack something? */
+static bool
+writing(const struct output *o)
+{
+	return o->writer != NULL && o->writer->error == 0 && o->writer->position < o->queue.end;
+}
+
+bool
+output_completing(const struct output *o)
+{
+	return o->store != NULL && !o->store->failed && !writing(o) && !output_full(o);
+}
+
+bool
+output_done(struct output *o)
+{
+	return !writing(o) && (o->store == NULL || o->store->failed || store_done(o->store));
 }
 
 const char *
@@ -200,21 +255,44 @@ output_trouble(const struct output *o)
 	return NULL;
 }
 
-const char *
-output_name(const struct output *o)
+void
+output_say_stuck(const struct output *o, size_t held)
 {
-	return o->writer->name;
+	const char *s = held == 1 ? " is" : "s are";
+
+	if (writing(o))
+		cli_warnx("%s: nobody reads it; %zu stream%s held back", o->writer->name, held, s);
+	else
+		cli_warnx("%s: it takes nothing more; %zu stream%s held back", o->store_name, held,
+		    s);
+}
+
+static void
+say_lost(const char *name, uint64_t bytes)
+{
+	if (bytes > 0)
+		cli_warnx("%s: the last %" PRIu64 " bytes of the log could not be stored", name,
+		    bytes);
 }
 
 int
-output_close_all(struct output *o)
+output_close_sinks(struct output *o)
 {
-	int status = o->failed ? CLI_EFAIL : CLI_OK;
+	int status = o->failed || o->stored < o->queue.end ? CLI_EFAIL : CLI_OK, closed;
 
 	uv_close((uv_handle_t *)&o->retry, NULL);
-	if (o->writer != NULL && writer_close(o->writer) == -1) {
-		cli_warn("%s", o->writer->name);
-		status = CLI_EFAIL;
+	if (o->writer != NULL) {
+		say_lost(o->writer->name, o->queue.end - o->writer->position);
+		if (writer_close(o->writer) == -1) {
+			cli_warn("%s", o->writer->name);
+			status = CLI_EFAIL;
+		}
+	}
+	if (o->store != NULL) {
+		say_lost(o->store_name, o->queue.end - o->store->position);
+		closed = store_close(o->store);
+		if (status == CLI_OK)
+			status = closed;
 	}
 	return status;
 }

@@ -9,6 +9,7 @@
 #define EET_LISTEN_OUTPUT_H
 
 #include "queue.h"
+#include "store.h"
 #include "wire.h"
 #include "writer.h"
 
@@ -28,6 +29,9 @@ struct output {
 	bool raw;
 	struct writer *writer; /* NULL: none */
 	struct writer writer_room;
+	struct store *store; /* NULL: none */
+	struct store store_room;
+	const char *store_name;
 	uv_timer_t retry;     /* while the disk is full */
 	uint64_t record_us;   /* clock_now() of the last record */
 	uint64_t progress_us; /* clock_now() when a sink last took something, or had all */
@@ -41,6 +45,9 @@ void output_init(struct output *o, uv_loop_t *loop, bool raw);
 /* Write to fd, called name.  0, or -1 with errno. */
 int output_to(struct output *o, uv_loop_t *loop, int fd, bool own, const char *name);
 
+/* Store in r's spool, called name; r becomes o's.  0, or -1 with errno: r stays the caller's. */
+int output_spool(struct output *o, uv_loop_t *loop, struct recorder *r, const char *name);
+
 /* What happened, with the time of this turn of the loop. */
 void output_open(struct output *o, uint32_t session, const uint8_t handshake[WIRE_HANDSHAKE_SIZE],
     const char *peer, const char *tag);
@@ -52,9 +59,6 @@ void output_rotate(struct output *o);
 /* The end of a turn: hand everything to the sinks that they take now. */
 void output_turn(struct output *o);
 
-/* Bytes that wait. */
-uint64_t output_waiting(const struct output *o);
-
 /* So much waits that clients have to wait too; so little that some may go on. */
 bool output_pressed(const struct output *o);
 bool output_relaxed(const struct output *o);
@@ -62,21 +66,27 @@ bool output_relaxed(const struct output *o);
 /* Since when (clock_now()) nothing was taken of what waits; UINT64_MAX: all is well. */
 uint64_t output_stuck_since(const struct output *o);
 
-/* The disk is full: there is no use in waiting long. */
+/* The disk is full: it is tried once a second. */
 bool output_full(const struct output *o);
+
+/* Nothing waits for anything but its completion by the spool, which comes by itself. */
+bool output_completing(const struct output *o);
+
+/* All is stored and complete. */
+bool output_done(struct output *o);
 
 /* Why nothing can be stored at the moment; NULL: it can. */
 const char *output_trouble(const struct output *o);
 
-/* The sink that things wait for, for messages. */
-const char *output_name(const struct output *o);
+/* Say on standard error that nothing was taken for long, and that so many streams wait for it. */
+void output_say_stuck(const struct output *o, size_t held);
 
 /*
- * The end.  output_close_all() closes the sinks, whether they have everything or not, and
- * output_free(), when the loop has closed its handles, frees the rest.
- * Returns CLI_OK or CLI_EFAIL (said why).
+ * The end.  output_close_sinks() closes them, whether they have everything or not, which it says;
+ * output_free(), when the loop has closed their handles, frees the rest.
+ * Returns the exit status.
  */
-int output_close_all(struct output *o);
+int output_close_sinks(struct output *o);
 void output_free(struct output *o);
 
 #endif

@@ -472,10 +472,9 @@ check_output(struct server *s)
 	    since != UINT64_MAX && clock_now() - since >= STUCK && !output_full(&s->output);
 
 	if (stuck && !s->said_stuck)
-		cli_warnx("%s: nobody reads it; %zu stream%s held back", output_name(&s->output),
-		    s->held_count, s->held_count == 1 ? " is" : "s are");
+		output_say_stuck(&s->output, s->held_count);
 	else if (!stuck && s->said_stuck)
-		cli_note(0, "%s: it is read again", output_name(&s->output));
+		cli_note(0, "the output is taken again");
 	s->said_stuck = stuck;
 }
 
@@ -537,9 +536,11 @@ on_again(uv_idle_t *idle)
 	(void)idle;
 }
 
+/* How stopping gets on. */
 static void
 progress(struct server *s)
 {
+	const struct output *o = &s->output;
 	uint64_t now = clock_now(), since;
 
 	if (s->state == SERVER_CLOSING &&
@@ -547,14 +548,12 @@ progress(struct server *s)
 		s->state = SERVER_STORING;
 	if (s->state != SERVER_STORING)
 		return;
-	since = output_stuck_since(&s->output);
-	if (since != UINT64_MAX && since < s->stopped_us)
-		since = s->stopped_us;
-	if (since == UINT64_MAX) {
+	since = output_stuck_since(o) > s->stopped_us ? output_stuck_since(o) : s->stopped_us;
+	if (output_done(&s->output))
 		s->state = SERVER_DONE;
-	} else if (now - since >= (output_full(&s->output) ? STUCK_FULL : STUCK)) {
+	else if (!output_completing(o) && now >= since &&
+	    now - since >= (output_full(o) ? STUCK_FULL : STUCK))
 		s->state = SERVER_DONE;
-	}
 	if (s->state == SERVER_DONE)
 		uv_stop(&s->loop);
 }
@@ -698,19 +697,18 @@ init_lws(struct server *s)
 }
 
 int
-server_init(struct server *s, const struct server_options *options, bool raw)
+server_init(struct server *s, const struct server_options *options, bool raw, size_t per_client)
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
-	size_t descriptors;
+	size_t descriptors, others = OTHER_DESCRIPTORS;
 
 	memset(s, 0, sizeof *s);
 	s->options = options;
-	s->next_session = options->first_session;
 	TAILQ_INIT(&s->clients);
 	TAILQ_INIT(&s->held);
 	TAILQ_INIT(&s->ending);
 	descriptors = raise_descriptors();
-	s->client_max = descriptors > OTHER_DESCRIPTORS ? descriptors - OTHER_DESCRIPTORS : 1;
+	s->client_max = descriptors > others ? (descriptors - others) / per_client : 1;
 	uv_loop_init(&s->loop);
 	if (init_lws(s) == -1)
 		return -1;
@@ -754,9 +752,9 @@ destroy(struct server *s)
 int
 server_run(struct server *s)
 {
-	uint64_t left;
 	int status;
 
+	s->next_session = s->options->first_session;
 	s->listener.accepted = on_accepted;
 	s->listener.arg = s;
 	if (listener_start(&s->listener, &s->loop) == -1)
@@ -765,13 +763,7 @@ server_run(struct server *s)
 	uv_timer_start(&s->sweep, on_sweep, sweep_ms(s->options), sweep_ms(s->options));
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 
-	left = output_waiting(&s->output);
-	if (left > 0) {
-		cli_warnx("%s: the last %ju bytes could not be stored", output_name(&s->output),
-		    (uintmax_t)left);
-		s->status = CLI_EFAIL;
-	}
-	status = output_close_all(&s->output);
+	status = output_close_sinks(&s->output);
 	destroy(s);
 	return status != CLI_OK ? status : s->status;
 }

@@ -128,10 +128,12 @@ struct server {
 };
 
 /*
- * Make the loop and libwebsockets' context.  0; -1: said why.  Then: s->output gets its sinks,
- * s->listener is opened, and server_run() serves until it is stopped.
+ * Make the loop and libwebsockets' context; each client may need per_client descriptors.
+ * 0; -1: said why.  Then: s->output gets its sinks, s->listener is opened, and server_run() serves
+ * until it is stopped.
  */
-int server_init(struct server *s, const struct server_options *options, bool raw);
+int server_init(struct server *s, const struct server_options *options, bool raw,
+    size_t per_client);
 
 /* Returns the exit status, when everything is closed and freed. */
 int server_run(struct server *s);
