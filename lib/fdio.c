@@ -1,7 +1,10 @@
 #include "fdio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 ssize_t
@@ -89,4 +92,25 @@ fdio_writev_full(int fd, struct iovec *iov, size_t count, size_t *firsto)
 	}
 	*firsto = first;
 	return status;
+}
+
+int
+fdio_rename_new(int dirfd, const char *from, const char *to)
+{
+	struct stat st;
+
+	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	if (linkat(dirfd, from, dirfd, to, 0) == 0)
+		return unlinkat(dirfd, from, 0);
+	if (errno != EPERM && errno != EOPNOTSUPP)
+		return -1;
+	/* No links either: FAT. */
+	if (fstatat(dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return renameat(dirfd, from, dirfd, to);
 }

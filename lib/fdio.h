@@ -1,6 +1,6 @@
 /*
  * Whole reads and writes on descriptors: EINTR and short transfers are dealt
- * with here and nowhere else.
+ * with here and nowhere else.  And a rename that destroys nothing.
  */
 #ifndef EET_FDIO_H
 #define EET_FDIO_H
@@ -28,5 +28,11 @@ int fdio_write_full(int fd, const void *buf, size_t len, size_t *donep);
  * iov[*firsto].
  */
 int fdio_writev_full(int fd, struct iovec *iov, size_t count, size_t *firsto);
+
+/*
+ * rename(2) within dirfd that never replaces: EEXIST.  Also where the file system has no such
+ * flag; where it has no links either, only if nobody else creates that name meanwhile.
+ */
+int fdio_rename_new(int dirfd, const char *from, const char *to);
 
 #endif

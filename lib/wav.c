@@ -10,9 +10,11 @@
 #include "fdio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sndfile.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	RIFF_HEADER = 44,
@@ -212,17 +214,50 @@ wav_flush(struct wav_writer *w)
 	return 0;
 }
 
+static int
+end(struct wav_writer *w, int error)
+{
+	free(w);
+	if (error == 0)
+		return 0;
+	errno = error;
+	return -1;
+}
+
 int
 wav_end(struct wav_writer *w)
 {
-	int error;
-
 	sf_close(w->snd);
 	flush_buffer(w);
-	if ((error = w->error) == 0 && w->announced != WAV_UNKNOWN && w->samples != w->announced)
-		error = EINVAL;
-	free(w);
-	if (error != 0)
-		errno = error;
-	return error == 0 ? 0 : -1;
+	if (w->error == 0 && w->announced != WAV_UNKNOWN && w->samples != w->announced)
+		w->error = EINVAL;
+	return end(w, w->error);
+}
+
+/* Put the header that libsndfile made at the end in place of the first one, if fd allows it. */
+static int
+rewrite_header(struct wav_writer *w)
+{
+	off_t here = lseek(w->fd, 0, SEEK_CUR);
+
+	if (here < w->size || (fcntl(w->fd, F_GETFL) & O_APPEND) != 0)
+		return 0;
+	if (lseek(w->fd, here - w->size, SEEK_SET) == -1 ||
+	    fdio_write_full(w->fd, w->header, (size_t)w->header_size, NULL) == -1 ||
+	    lseek(w->fd, here, SEEK_SET) == -1)
+		return errno;
+	return 0;
+}
+
+int
+wav_cut(struct wav_writer *w)
+{
+	if (w->announced == WAV_UNKNOWN || w->samples == w->announced)
+		return wav_end(w);
+	w->header_done = false;
+	w->size = w->header_size + (sf_count_t)(2 * w->channels * w->samples);
+	sf_close(w->snd);
+	if (flush_buffer(w) == 0)
+		w->error = rewrite_header(w);
+	return end(w, w->error);
 }

@@ -38,6 +38,12 @@ int wav_flush(struct wav_writer *w);
  */
 int wav_end(struct wav_writer *w);
 
+/*
+ * Finish early: as wav_end(), but if fewer samples came than announced, the header is written again
+ * to say so where fd allows it, which a pipe does not.
+ */
+int wav_cut(struct wav_writer *w);
+
 /* True when that many samples per channel make a plain RIFF file. */
 bool wav_fits_riff(unsigned channels, uint64_t samples);
 

@@ -1,0 +1,543 @@
+/*
+ * A walk goes through the records of all sources in order and hands frames to parts; a part is
+ * what becomes one WAV.  Sources that can be read twice are walked twice: once to measure the parts,
+ * once to write them, so that every header is right from the start.  Otherwise one walk writes what
+ * it meets.
+ */
+#include "convert.h"
+
+#include "cli.h"
+#include "input.h"
+#include "measure.h"
+#include "output.h"
+#include "render.h"
+#include "stop.h"
+#include "wav.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum walk_kind { MEASURING, WRITING, STREAMING };
+
+/* What becomes one WAV. */
+struct part {
+	struct wire_handshake format; /* of its latest take */
+	uint32_t session;             /* that take's */
+	bool open;                    /* and it has not ended */
+	struct measure measure;       /* while measuring */
+	size_t number;                /* its place among the plans */
+	struct render *render;        /* while writing; NULL: that failed */
+	struct output output;
+	char *path;
+	struct part *next, *previous; /* of all that are not finished */
+};
+
+struct walk {
+	enum walk_kind kind;
+	const struct settings *set;
+	const struct target *target;
+	struct plan *plans; /* of the parts, in the order of their first frames */
+	size_t n_plans, size_plans;
+	size_t begun; /* parts so far */
+	struct part *parts;
+	struct part *current; /* the one that the next take may join */
+	bool has_format;      /* an OPEN was met; there may be no more to the log */
+	struct wire_handshake format;
+	int status;
+
+	/* Of the source that is being read. */
+	struct source *source;
+	struct log_reader *log;
+	size_t begun_in_source;
+	bool finished; /* nothing more is to be read */
+	bool cut;      /* … because of a signal */
+	bool broken;   /* … because it can't be: what there is so far is not the whole */
+};
+
+int
+worse(int a, int b)
+{
+	static const int order[] = { CLI_OK, CLI_EDATA, CLI_EUSAGE, CLI_EFAIL };
+	int status = CLI_OK;
+
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+		if (a == order[i] || b == order[i])
+			status = order[i];
+	return status;
+}
+
+static bool
+one_wav(const struct walk *w)
+{
+	return w->target->dir == NULL;
+}
+
+static void
+finish(struct walk *w, int status)
+{
+	w->status = worse(w->status, status);
+	w->finished = true;
+}
+
+/* The source can't be read on, for the reason in errno, or is not what it was. */
+static void
+source_failed(struct walk *w)
+{
+	if (errno == EINVAL)
+		cli_warnx("%s: has changed while it was read", w->source->label);
+	else if (w->log != NULL)
+		cli_warn("%s: offset %" PRIu64, w->source->label, log_offset(w->log));
+	else if (errno != EINTR)
+		cli_warn("%s", w->source->label);
+	w->broken = true;
+	finish(w, CLI_EFAIL);
+}
+
+/*
+ * ---- Parts ----
+ */
+
+/* The path of a part that begins with this record: its directory's, or NULL when out of memory. */
+static char *
+part_path(const struct walk *w, const struct log_session *s)
+{
+	const struct source *source = w->source;
+	char name[NAME_SIZE], *path;
+	const char *base, *dot;
+	int stem, n;
+
+	if (log_is_mux(w->log) || source->path == NULL) {
+		struct name parts = { .stream_id = s->format.stream_id,
+			.session = s->number,
+			.time_ms = s->open_us / 1000 };
+
+		strcpy(parts.tag, s->tag);
+		name_format(&parts, name);
+		n = asprintf(&path, "%s/%s.wav", w->target->dir, name);
+	} else if (source->is_segment && w->begun_in_source == 0) {
+		name_format(&source->name, name);
+		n = asprintf(&path, "%s/%s.wav", w->target->dir, name);
+	} else {
+		base = source->path + source->dir_length;
+		dot = strrchr(base, '.');
+		stem = (int)(dot == NULL || dot == base ? strlen(base) : (size_t)(dot - base));
+		if (w->begun_in_source == 0)
+			n = asprintf(&path, "%s/%.*s.wav", w->target->dir, stem, base);
+		else
+			n = asprintf(&path, "%s/%.*s_s%" PRIu32 ".wav", w->target->dir, stem, base,
+			    s->number);
+	}
+	return n == -1 ? NULL : path;
+}
+
+/* Begin to write a part: its output and all.  False: it can't be, which was said. */
+static bool
+part_write(struct walk *w, struct part *p, const struct log_session *s)
+{
+	const struct plan *plan = NULL;
+	const char *path = w->target->file;
+
+	if (w->kind == WRITING)
+		plan = &w->plans[p->number];
+	if (!one_wav(w) && (path = p->path = part_path(w, s)) == NULL) {
+		cli_warn("%s", w->target->dir);
+		return false;
+	}
+	if (output_open(&p->output, path, one_wav(w), one_wav(w) ? 0666 : 0640) == -1) {
+		cli_warn("%s", path);
+		return false;
+	}
+	if (one_wav(w))
+		cli_no_terminal(p->output.fd, "a WAV", "redirect it, or use -o FILE");
+	if ((p->render = render_new(&p->output, &p->format, plan, w->set)) == NULL) {
+		cli_warn("%s", p->output.label);
+		output_discard(&p->output);
+		return false;
+	}
+	return true;
+}
+
+static struct part *
+part_begin(struct walk *w, const struct log_session *s)
+{
+	struct part *p = NULL;
+
+	if (w->kind == WRITING && w->begun == w->n_plans)
+		errno = EINVAL;
+	else
+		p = calloc(1, sizeof *p);
+	if (p == NULL) {
+		source_failed(w);
+		return NULL;
+	}
+	p->format = s->format;
+	p->session = s->number;
+	p->open = true;
+	p->number = w->begun++;
+	p->next = w->parts;
+	if (p->next != NULL)
+		p->next->previous = p;
+	w->parts = p;
+	if (w->kind == MEASURING) {
+		measure_begin(&p->measure, &p->format, w->set);
+	} else if (!part_write(w, p, s)) {
+		/* Other recordings are written all the same. */
+		w->status = worse(w->status, CLI_EFAIL);
+		if (one_wav(w))
+			w->finished = true;
+	}
+	w->begun_in_source++;
+	return p;
+}
+
+/* The part's last write failed. */
+static void
+part_failed(struct walk *w, struct part *p)
+{
+	bool damaged;
+
+	if (errno == EINVAL)
+		cli_warnx("%s: its input has changed while it was read", p->output.label);
+	else
+		cli_warn("%s", p->output.label);
+	if (p->render != NULL)
+		render_end(p->render, true, &damaged);
+	p->render = NULL;
+	output_discard(&p->output);
+	w->status = worse(w->status, CLI_EFAIL);
+	if (one_wav(w))
+		w->finished = true;
+}
+
+static void
+part_keep_plan(struct walk *w, const struct part *p)
+{
+	if (w->size_plans <= p->number) {
+		size_t size = 2 * p->number + 16;
+		struct plan *plans = reallocarray(w->plans, size, sizeof *plans);
+
+		if (plans == NULL) {
+			source_failed(w);
+			return;
+		}
+		w->plans = plans;
+		w->size_plans = size;
+	}
+	w->plans[p->number] = measure_end(&p->measure);
+	w->n_plans = w->begun;
+}
+
+static void
+part_finish(struct walk *w, struct part *p)
+{
+	bool damaged = false;
+
+	if (w->current == p)
+		w->current = NULL;
+	*(p->previous != NULL ? &p->previous->next : &w->parts) = p->next;
+	if (p->next != NULL)
+		p->next->previous = p->previous;
+	if (w->kind == MEASURING) {
+		part_keep_plan(w, p);
+	} else if (p->render != NULL) {
+		struct render *r = p->render;
+
+		p->render = NULL;
+		if (render_end(r, w->cut, &damaged) == -1) {
+			part_failed(w, p);
+		} else if (w->broken) {
+			output_discard(&p->output);
+		} else if (output_commit(&p->output) == -1) {
+			cli_warn("%s", p->output.label);
+			w->status = worse(w->status, CLI_EFAIL);
+		}
+	}
+	if (damaged)
+		w->status = worse(w->status, CLI_EDATA);
+	free(p->path);
+	free(p);
+}
+
+/*
+ * ---- Takes ----
+ */
+
+static bool
+same_stream(const struct wire_handshake *a, const struct wire_handshake *b)
+{
+	return a->stream_id == b->stream_id && wire_same_format(a, b);
+}
+
+/* One WAV can't hold this take too. */
+static void
+refuse(struct walk *w, const struct log_record *rec)
+{
+	static const char hint[] =
+	    "choose one with eet-demux -S SESSION, or write each with -d DIR";
+	const struct part *p = w->current;
+	const struct wire_handshake *a = &p->format, *b = &rec->session->format;
+
+	if (p->open)
+		cli_warnx("%s: offset %" PRIu64 ": session %" PRIu32 " (stream %" PRIu32
+			  ") begins while session %" PRIu32 " (stream %" PRIu32
+			  ") is open, and one WAV holds one at a time: %s",
+		    w->source->label, rec->offset, rec->session->number, b->stream_id, p->session,
+		    a->stream_id, hint);
+	else
+		cli_warnx("%s: offset %" PRIu64 ": session %" PRIu32 " is stream %" PRIu32
+			  " (%s, %" PRIu32
+			  " Hz, channels %u, frames of %u), the one before stream %" PRIu32
+			  " (%s, %" PRIu32 " Hz, channels %u, frames of %u): %s",
+		    w->source->label, rec->offset, rec->session->number, b->stream_id,
+		    wire_codec_name(b->codec), b->sample_rate, (unsigned)b->channels,
+		    (unsigned)b->frame_samples, a->stream_id, wire_codec_name(a->codec),
+		    a->sample_rate, (unsigned)a->channels, (unsigned)a->frame_samples, hint);
+	finish(w, CLI_EUSAGE);
+}
+
+/* The layout that was given must be one for the stream. */
+static bool
+layout_fits(struct walk *w, const struct log_record *rec)
+{
+	const struct wire_handshake *h = &rec->session->format;
+
+	if (h->codec != WIRE_ADPCM || !w->set->layout_given ||
+	    adpcm_layout_allowed(w->set->layout, h->channels))
+		return true;
+	cli_warnx("%s: offset %" PRIu64 ": stream %" PRIu32
+		  " has %u channels, --layout %s is for 1",
+	    w->source->label, rec->offset, h->stream_id, (unsigned)h->channels,
+	    adpcm_layout_name(w->set->layout));
+	finish(w, CLI_EUSAGE);
+	return false;
+}
+
+/*
+ * A session's first frame: which part does it belong to?  *joino: it goes on with one that has
+ * had a take before.  NULL: none, and the walk is over.
+ */
+static struct part *
+take_begin(struct walk *w, const struct log_record *rec, bool *joino)
+{
+	const struct log_session *s = rec->session;
+	bool alone = !one_wav(w) && log_is_mux(w->log); /* each session is a recording */
+	struct part *p = alone ? NULL : w->current;
+
+	*joino = false;
+	if (!layout_fits(w, rec))
+		return NULL;
+	if (p != NULL && !p->open && same_stream(&p->format, &s->format)) {
+		p->format = s->format;
+		p->session = s->number;
+		p->open = true;
+		*joino = true;
+		return p;
+	}
+	if (p != NULL && one_wav(w)) {
+		refuse(w, rec);
+		return NULL;
+	}
+	if (p != NULL)
+		part_finish(w, p);
+	if ((p = part_begin(w, s)) != NULL && !alone)
+		w->current = p;
+	return p;
+}
+
+static void
+take_frame(struct walk *w, const struct log_record *rec)
+{
+	struct place at = { w->source->label, rec->offset, rec->time_us };
+	struct part *p = rec->session->user;
+	bool join = false;
+
+	if (p == NULL) {
+		if ((p = rec->session->user = take_begin(w, rec, &join)) == NULL)
+			return;
+	}
+	if (w->kind == MEASURING) {
+		if (join)
+			measure_join(&p->measure, &p->format, rec->frame.seq);
+		measure_frame(&p->measure, &rec->frame);
+	} else if (p->render != NULL) {
+		if (render_frame(p->render, join ? &p->format : NULL, &rec->frame, &at) == -1)
+			part_failed(w, p);
+	}
+}
+
+static void
+take_end(struct walk *w, const struct log_record *rec)
+{
+	struct part *p = rec->session->user;
+
+	if (p == NULL) {
+		if (!one_wav(w) && w->kind == MEASURING)
+			cli_note(0, "%s: session %" PRIu32 " (stream %" PRIu32 ") has no frames",
+			    w->source->label, rec->session->number, rec->session->format.stream_id);
+		return;
+	}
+	p->open = false;
+	if (p != w->current)
+		part_finish(w, p);
+}
+
+/*
+ * ---- Walks ----
+ */
+
+/* Read on, when it can be without waiting or there is still time to.  False: that was the end. */
+static bool
+fill(struct walk *w, int fd)
+{
+	if (w->kind == STREAMING) {
+		/* What came so far is heard now, however long the next frame takes. */
+		for (struct part *p = w->parts; p != NULL; p = p->next)
+			if (p->render != NULL && render_flush(p->render) == -1)
+				part_failed(w, p);
+		if (w->finished)
+			return false;
+	}
+	if (w->source->regular ? stop_now() : !stop_wait(fd)) {
+		cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
+		    w->source->label, log_offset(w->log));
+		w->cut = true;
+		finish(w, CLI_EDATA);
+		return false;
+	}
+	if (log_fill(w->log) == -1 && errno != EAGAIN) {
+		source_failed(w);
+		return false;
+	}
+	return true;
+}
+
+/* Deal with one record.  False: the source has ended. */
+static bool
+take_record(struct walk *w, const struct log_record *rec)
+{
+	/* A file may have grown since it was measured. */
+	if (w->kind == WRITING && rec->offset >= w->source->end && !rec->made_up)
+		return false;
+	if (w->kind != WRITING && input_report(w->source->label, w->log, rec))
+		w->status = worse(w->status, CLI_EDATA);
+	switch (rec->event) {
+	case LOG_OPEN:
+		if (!w->has_format)
+			w->format = rec->session->format;
+		w->has_format = true;
+		break;
+	case LOG_FRAME: take_frame(w, rec); break;
+	case LOG_CLOSE: take_end(w, rec); break;
+	case LOG_ERROR: source_failed(w); break;
+	case LOG_END: return false;
+	default: break;
+	}
+	if (w->kind == MEASURING && !w->finished && rec->event != LOG_DAMAGE)
+		w->source->end = log_offset(w->log);
+	return !w->finished;
+}
+
+static void
+walk_source(struct walk *w, struct source *s)
+{
+	struct log_record rec;
+	int fd;
+
+	w->source = s;
+	w->begun_in_source = 0;
+	if (w->kind == MEASURING)
+		s->end = 0;
+	if ((fd = source_open(s)) == -1 || (w->log = log_new(fd, &w->set->log)) == NULL) {
+		source_failed(w);
+		if (fd != -1)
+			source_close(s, fd);
+		return;
+	}
+	for (;;) {
+		enum log_event e = log_next(w->log, &rec);
+
+		if (e == LOG_MORE ? !fill(w, fd) : !take_record(w, &rec))
+			break;
+	}
+	log_free(w->log);
+	w->log = NULL;
+	source_close(s, fd);
+}
+
+/* A segment whose session ended with an earlier source, others in between. */
+static bool
+returns(const struct source *sources, size_t i)
+{
+	const struct name *a = &sources[i].name, *b;
+
+	if (i == 0 || !sources[i].is_segment)
+		return false;
+	for (size_t k = i; k-- > 0;) {
+		b = &sources[k].name;
+		if (sources[k].is_segment && b->session == a->session &&
+		    b->stream_id == a->stream_id &&
+		    sources[k].dir_length == sources[i].dir_length &&
+		    memcmp(sources[k].path, sources[i].path, sources[i].dir_length) == 0)
+			return k != i - 1;
+	}
+	return false;
+}
+
+/* All sources, one after the other.  Returns how many were read. */
+static size_t
+walk(struct walk *w, struct source *sources, size_t n)
+{
+	struct log_session none = { 0 };
+	size_t i;
+
+	for (i = 0; i < n && !w->finished; i++) {
+		if (one_wav(w) && returns(sources, i)) {
+			cli_warnx(
+			    "%s: its session returns after another one, and one WAV holds one at "
+			    "a time: write each with -d DIR",
+			    sources[i].label);
+			finish(w, CLI_EUSAGE);
+			break;
+		}
+		walk_source(w, &sources[i]);
+	}
+	/* A log without a frame has a format all the same: its WAV is empty. */
+	if (one_wav(w) && w->begun == 0 && (w->status == CLI_OK || w->status == CLI_EDATA)) {
+		none.format = w->format;
+		if (w->has_format)
+			part_begin(w, &none);
+		else
+			cli_warnx("%s: no stream in it, so no WAV", sources[0].label);
+		w->status = worse(w->status, w->has_format ? CLI_OK : CLI_EDATA);
+	}
+	while (w->parts != NULL)
+		part_finish(w, w->parts);
+	return i;
+}
+
+int
+convert(struct source *sources, size_t n, const struct settings *set, const struct target *target)
+{
+	struct walk measuring = { .kind = MEASURING, .set = set, .target = target };
+	struct walk writing = { .kind = WRITING, .set = set, .target = target };
+	bool regular = true;
+
+	for (size_t i = 0; i < n; i++)
+		regular = regular && sources[i].regular;
+	if (regular) {
+		n = walk(&measuring, sources, n);
+		if (measuring.cut)
+			stop_begin(true);
+		writing.plans = measuring.plans;
+		writing.n_plans = measuring.n_plans;
+	} else {
+		writing.kind = STREAMING;
+	}
+	if (!measuring.broken && (!regular || measuring.n_plans > 0))
+		walk(&writing, sources, n);
+	free(measuring.plans);
+	return worse(measuring.status, writing.status);
+}

@@ -1,0 +1,22 @@
+/* Logs to WAVs: one, or one for each recording. */
+#ifndef EET_WAV_CONVERT_H
+#define EET_WAV_CONVERT_H
+
+#include "settings.h"
+#include "source.h"
+
+#include <stddef.h>
+
+struct target {
+	const char *file; /* of the one WAV; "-": standard output */
+	const char *dir;  /* else the directory of one for each recording */
+};
+
+/*
+ * Convert sources that follow each other.  All are regular, or file is a pipe.
+ * Returns an exit status; what went wrong was said.
+ */
+int convert(struct source *sources, size_t n, const struct settings *set,
+    const struct target *target);
+
+#endif

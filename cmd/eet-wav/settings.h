@@ -1,0 +1,20 @@
+/* What the options say about how logs are read and made into sound. */
+#ifndef EET_WAV_SETTINGS_H
+#define EET_WAV_SETTINGS_H
+
+#include "adpcm.h"
+#include "log.h"
+
+#include <stdbool.h>
+
+struct settings {
+	struct log_options log;
+	bool fill; /* gaps become silence */
+	bool layout_given;
+	enum adpcm_layout layout;
+};
+
+/* The worse of two exit statuses: the system's no, then usage, then damage. */
+int worse(int a, int b);
+
+#endif
