@@ -1,12 +1,10 @@
-# All output goes below $B (build), programs to $B/bin.  CC, CFLAGS, LDFLAGS, WERROR as usual.
+# All output goes below $B, programs to $B/bin.
 #
-#	make		programs		make unit	test the library
-#	make setup	what they need		make bats	test the programs
-#	make demo	see them work		make pytest	test the client
-#	make install	PREFIX=, DESTDIR=	make fuzz	FUZZ_SECONDS for each parser
-#	make dist	tarball of HEAD		make valgrind	unit under valgrind
-#	make bench	measure			make asan	unit and bats under ASan and UBSan
-#	make check	set-up, then all quick tests, counted	make lint	style and rules
+#	make [all]	programs		make check	set-up, then all quick tests, counted
+#	make setup	what they need		make unit bats pytest	library, programs, client
+#	make demo	see them work		make valgrind asan fuzz	the same, harder
+#	make install	PREFIX=, DESTDIR=	make lint	style and rules
+#	make dist	tarball of HEAD		make bench	measure
 
 VERSION	= 0.1.0
 B	?= build
@@ -61,14 +59,13 @@ $B/%.o: %.c Makefile | $B/needs
 
 -include $(patsubst %.o,%.d,$(call objects,lib/*.c cmd/*.c cmd/*/*.c test/*/*.c))
 
-# A compiler error about a missing header is no good answer to the first `make`.
+# A compiler's error about a header is no good answer to the first `make`.
 $B/needs:
 	@mkdir -p $(@D)
-	@for need in sndfile.h:libsndfile1-dev uv.h:libuv1-dev libwebsockets.h:libwebsockets-dev; do \
-		echo "#include <$${need%:*}>" | $(CC) -E -x c -o /dev/null - || { \
-		echo "Missing: $${need#*:}, or a compiler.  'make setup' installs both." >&2; exit 1; }; \
+	@for p in sndfile.h:libsndfile1-dev uv.h:libuv1-dev libwebsockets.h:libwebsockets-dev; do \
+		echo "#include <$${p%:*}>" | $(CC) -E -x c -o $@ - || { \
+		echo "Missing: $${p#*:}, or a compiler.  'make setup' installs both." >&2; exit 1; }; \
 	done
-	@touch $@
 
 setup:
 	.ci/setup build
@@ -98,8 +95,10 @@ valgrind:
 	@$(MAKE) unit RUNNER='valgrind -q --leak-check=full --error-exitcode=99'
 
 asan:
-	@ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 BATS_TEST_TIMEOUT=180 \
-		$(MAKE) B=$B/asan CFLAGS='-O1 $(SAN)' HARDEN= unit bats
+	@export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99; \
+	export BATS_TEST_TIMEOUT=180; failed=0; for t in unit bats; do \
+		$(MAKE) B=$B/asan CFLAGS='-O1 $(SAN)' HARDEN= $$t || failed=1; \
+	done; exit $$failed
 
 fuzz:
 	@$(MAKE) B=$B/fuzz CC=clang CFLAGS='-O1 $(SAN),fuzzer-no-link' HARDEN= fuzzers
@@ -108,6 +107,7 @@ fuzz:
 fuzz-short:
 	@$(MAKE) fuzz FUZZ_SECONDS=4
 
+units: $(UNITS)
 fuzzers: $(FUZZERS)
 
 bench: all
@@ -135,8 +135,6 @@ lint-rules: all
 
 lint-gcc lint-clang: lint-%:
 	@$(MAKE) B=$B/$* CC=$* WERROR=-Werror all units
-
-units: $(UNITS)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/eet/client \
