@@ -23,6 +23,19 @@ TZ='<+0530>-5:30' # a name or a time that is not UTC shows
 export EET_ROOT EET_BIN PATH BATS_TEST_TIMEOUT LC_ALL TZ
 unset EET_URL NO_COLOR LISTEN_FDS LISTEN_PID
 
+# bats ends the children of a test that takes too long.  Theirs would live on, and hold the pipes that
+# bats reads to their end, for ever.
+bats_kill_childprocesses_of() {
+	local child
+
+	for child in $(pgrep -P "$1"); do
+		if [ "$child" != "$BASHPID" ]; then
+			bats_kill_childprocesses_of "$child"
+			kill -KILL "$child" 2> /dev/null || :
+		fi
+	done
+}
+
 declare -A pids=() # of what spawn started and nobody waited for
 
 setup() {
