@@ -25,6 +25,7 @@ PROGS	= $(sort $(patsubst cmd/%.c,%,$(wildcard cmd/*.c)) \
 	  $(patsubst cmd/%/main.c,%,$(wildcard cmd/*/main.c)))
 UNITS	= $(patsubst %.c,$B/%,$(wildcard test/unit/test_*.c))
 FUZZERS	= $(patsubst %.c,$B/%,$(wildcard test/fuzz/fuzz_*.c))
+LOADS	= $(patsubst %.c,$B/%,$(wildcard test/bench/*.c))
 CFILES	= $(wildcard lib/*.[ch] cmd/*.[ch] cmd/*/*.[ch] test/*/*.[ch])
 SCRIPTS	= $(wildcard .ci/* test/*.bats test/*.bash test/lint/* test/fuzz/run test/bench/run *.sh \
 	  */*.sh */*/*.sh)
@@ -46,7 +47,7 @@ $B/bin/%: $$(call objects,cmd/$$*.c cmd/$$*/*.c) $B/libeet.a
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
-$(UNITS) $(FUZZERS): %: %.o $B/libeet.a
+$(UNITS) $(FUZZERS) $(LOADS): %: %.o $B/libeet.a
 	$(LINK) -o $@ $^ $(LDLIBS)
 
 $B/libeet.a: $(call objects,lib/*.c)
@@ -107,11 +108,11 @@ fuzz:
 fuzz-short:
 	@$(MAKE) fuzz FUZZ_SECONDS=4
 
-units: $(UNITS)
+units: $(UNITS) $(LOADS)
 fuzzers: $(FUZZERS)
 
-bench: all
-	PATH=$(EET_BIN):$$PATH test/bench/run
+bench: all $(LOADS)
+	PATH=$(EET_BIN):$(abspath $B/test/bench):$$PATH test/bench/run
 
 lint: lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang
 
