@@ -78,7 +78,7 @@ class Session:
         self.encoder = ima_adpcm.Encoder(self.channels)
 
     def frame(self, seq, samples):
-        tone = [int(9000 * math.sin((self.at + i) * (0.05 + 0.02 * c)))
+        tone = [round(9000 * math.sin((self.at + i) * (0.05 + 0.02 * c)))
                 for i in range(samples) for c in range(self.channels)]
         self.at += samples
         pcm = struct.pack(f"<{len(tone)}h", *tone)
