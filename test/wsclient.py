@@ -65,8 +65,8 @@ def ws_frame(opcode, payload=b"", fin=True, mask=True, rsv=0, announce=None):
     return head + key + masked(payload, key)
 
 
-def open_socket(port, host="127.0.0.1", rcvbuf=None):
-    """port: a number, or the path of a unix socket."""
+def open_socket(port, host="127.0.0.1", rcvbuf=None, sndbuf=None):
+    """port: a number, or the path of a unix socket.  Buffers: what the system would choose."""
     if isinstance(port, str) and not port.isdigit():
         s = socket.socket(socket.AF_UNIX)
         s.settimeout(TIMEOUT)
@@ -76,6 +76,8 @@ def open_socket(port, host="127.0.0.1", rcvbuf=None):
     s.settimeout(TIMEOUT)
     if rcvbuf:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    if sndbuf:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
     s.connect((host, int(port)))
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return s
@@ -142,7 +144,7 @@ class WebSocket:
             if fin:
                 return kind, b"".join(parts)
 
-    def closed(self, pong=True):
+    def closed(self, pong=True, answer=True):
         """Wait for the server to close: (code, reason).  Its close frame is answered."""
         try:
             while True:
@@ -153,9 +155,10 @@ class WebSocket:
             return 1006, ""
         code = struct.unpack("!H", payload[:2])[0] if len(payload) >= 2 else 1005
         try:
-            self.send(payload, CLOSE)
-            while self.sock.recv(1 << 16):
-                pass
+            if answer:
+                self.send(payload, CLOSE)
+                while self.sock.recv(1 << 16):
+                    pass
         except OSError:
             pass
         self.sock.close()
@@ -203,8 +206,8 @@ def read_head(sock):
     return int(lines[0].split()[1]), headers, rest
 
 
-def connect(port, path="/ws", host="127.0.0.1", rcvbuf=None, **how):
-    sock = open_socket(port, host, rcvbuf)
+def connect(port, path="/ws", host="127.0.0.1", rcvbuf=None, sndbuf=None, **how):
+    sock = open_socket(port, host, rcvbuf, sndbuf)
     sock.sendall(upgrade_request(path, **how))
     status, headers, rest = read_head(sock)
     if status != 101:

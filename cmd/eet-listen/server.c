@@ -207,14 +207,33 @@ peer_closes(struct client *c, const uint8_t *in, size_t len)
 	return -1;
 }
 
+/* Its WebSocket is gone: died, or closed by libwebsockets because of a breach of RFC 6455. */
+static void
+closed(struct client *c)
+{
+	const uint8_t *payload = lws_get_close_payload(c->wsi);
+	int len = lws_get_close_length(c->wsi);
+	char reason[WIRE_MAX_REASON + 1] = "";
+	uint16_t code = WIRE_CLOSE_ABNORMAL;
+
+	if (c->ending)
+		return;
+	c->ending = true;
+	if (len >= 2) {
+		code = (uint16_t)(payload[0] << 8 | payload[1]);
+		if (len - 2 <= WIRE_MAX_REASON && utf8_valid(payload + 2, (size_t)len - 2))
+			memcpy(reason, payload + 2, (size_t)len - 2);
+	}
+	if (c->kind == CLIENT_AUDIO)
+		audio_end(c, code, reason);
+}
+
 /* Its connection is gone. */
 static void
 client_free(struct client *c)
 {
 	struct server *s = c->server;
 
-	if (!c->ending && c->kind == CLIENT_AUDIO)
-		audio_end(c, WIRE_CLOSE_ABNORMAL, "");
 	if (c->queued)
 		TAILQ_REMOVE(&s->ending, c, ending_entry);
 	forget_hold(c);
@@ -301,15 +320,7 @@ on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
 		return c->kind == CLIENT_POST ? post_complete(c) : -1;
 	case LWS_CALLBACK_HTTP_WRITEABLE: return c->kind == CLIENT_POST ? post_writable(c) : 0;
-	case LWS_CALLBACK_CLOSED:
-	case LWS_CALLBACK_CLOSED_HTTP:
-		if (c->kind == CLIENT_POST)
-			post_free(c);
-		if (!c->ending && c->kind == CLIENT_AUDIO)
-			audio_end(c, WIRE_CLOSE_ABNORMAL, "");
-		c->ending = true;
-		forget_hold(c);
-		return 0;
+	case LWS_CALLBACK_CLOSED: closed(c); return 0;
 	case LWS_CALLBACK_WSI_DESTROY: client_free(c); return 0;
 	case LWS_CALLBACK_RAW_ADOPT: /* CONNECT is how one gets there */
 	case LWS_CALLBACK_RAW_RX: return -1;
