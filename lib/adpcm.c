@@ -7,9 +7,11 @@
 
 #include "bytes.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
+	CODES = 16,
 	GROUP = 8, /* codes */
 	GROUP_SIZE = 4,
 	HEADER_SIZE = 4,
@@ -18,10 +20,14 @@ enum {
 	WAV_LEAST = 16 /* the index alone is compared, which fits by chance now and then */
 };
 
-/* Step index -> step size, and what each code does there: the IMA's tables, multiplied out. */
+/*
+ * What a code does at a step: the IMA's tables, multiplied out.  A row has the 16 codes of a step
+ * index, and next is where the next one's row begins: from sample to sample a decoder waits for
+ * one addition and one load.
+ */
 struct effect {
 	int32_t diff;
-	int32_t next; /* step index */
+	uint32_t next;
 };
 
 /* clang-format off */
@@ -44,15 +50,16 @@ static const uint16_t steps[] = { STEPS(SIZE) };
 
 #define DIFF(step, code) (((step) >> 3) + ((code) & 1 ? (step) >> 2 : 0) + \
 	((code) & 2 ? (step) >> 1 : 0) + ((code) & 4 ? (step) : 0))
-#define DOWN(i) ((i) > 0 ? (i) - 1 : 0)
-#define UP(i, by) ((i) + (by) < ADPCM_MAX_INDEX ? (i) + (by) : ADPCM_MAX_INDEX)
+#define DOWN(i) (uint32_t)(CODES * ((i) > 0 ? (i) - 1 : 0))
+#define UP(i, by) \
+	(uint32_t)(CODES * ((i) + (by) < ADPCM_MAX_INDEX ? (i) + (by) : ADPCM_MAX_INDEX))
 #define HALF(i, step, sign) \
 	{ sign DIFF(step, 0), DOWN(i) }, { sign DIFF(step, 1), DOWN(i) }, \
 	{ sign DIFF(step, 2), DOWN(i) }, { sign DIFF(step, 3), DOWN(i) }, \
 	{ sign DIFF(step, 4), UP(i, 2) }, { sign DIFF(step, 5), UP(i, 4) }, \
 	{ sign DIFF(step, 6), UP(i, 6) }, { sign DIFF(step, 7), UP(i, 8) }
-#define ROW(i, step) { HALF(i, step, +), HALF(i, step, -) },
-static const struct effect effects[ADPCM_MAX_INDEX + 1][16] = { STEPS(ROW) };
+#define ROW(i, step) HALF(i, step, +), HALF(i, step, -),
+static const struct effect effects[] = { STEPS(ROW) };
 /* clang-format on */
 
 static const char *const layout_names[ADPCM_LAYOUTS] = { "state", "state-high", "wav", "bare" };
@@ -155,13 +162,32 @@ clamp(int v)
 	return v < INT16_MIN ? INT16_MIN : v > INT16_MAX ? INT16_MAX : v;
 }
 
-static inline void
-apply(struct adpcm_state *s, unsigned code)
-{
-	const struct effect *e = &effects[s->index][code];
+/* A decoder at work: row is its step index as effects[] counts. */
+struct position {
+	int predictor;
+	uint32_t row;
+};
 
-	s->predictor = (int16_t)clamp(s->predictor + e->diff);
-	s->index = (uint8_t)e->next;
+static inline struct position
+load_state(const struct adpcm_state *s)
+{
+	return (struct position){ s->predictor, (uint32_t)CODES * s->index };
+}
+
+static inline void
+store_state(struct adpcm_state *s, const struct position *at)
+{
+	s->predictor = (int16_t)at->predictor;
+	s->index = (uint8_t)(at->row / CODES);
+}
+
+static inline void
+apply(struct position *at, unsigned code)
+{
+	const struct effect *e = &effects[at->row + code];
+
+	at->predictor = clamp(at->predictor + e->diff);
+	at->row = e->next;
 }
 
 /* Exchange the codes of each byte. */
@@ -186,30 +212,33 @@ load_group(const uint8_t *p, uint32_t codes, bool high)
 	return high ? swap(w) : w;
 }
 
-/* Run through codes per channel from p on; out may be NULL. */
-static void
-run(unsigned ch, const uint8_t *p, uint32_t codes, bool high, struct adpcm_state *state,
-    int16_t *out)
+/* Decode a group of one channel, n codes, into every ch-th place of out[]. */
+static inline void
+decode_group(struct adpcm_state *s, uint32_t group, uint32_t n, unsigned ch, int16_t *out)
 {
-	uint32_t n, w, i;
+	struct position at = load_state(s);
+	uint32_t i;
+
+	for (i = 0; i < n; i++, group >>= 4, out += ch) {
+		apply(&at, group & 15);
+		*out = (int16_t)at.predictor;
+	}
+	store_state(s, &at);
+}
+
+/* Decode codes per channel from p on; after each group, out moves on by so many values. */
+static void
+decode_codes(unsigned ch, const uint8_t *p, uint32_t codes, bool high, struct adpcm_state *state,
+    int16_t *out, size_t move)
+{
 	unsigned c;
 
-	for (; codes > 0; codes -= n) {
-		n = codes < GROUP ? codes : GROUP;
-		for (c = 0; c < ch; c++, p += GROUP_SIZE) {
-			struct adpcm_state s = state[c];
-
-			w = load_group(p, n, high);
-			for (i = 0; i < n; i++, w >>= 4) {
-				apply(&s, w & 15);
-				if (out != NULL)
-					out[i * ch + c] = s.predictor;
-			}
-			state[c] = s;
-		}
-		if (out != NULL)
-			out += (size_t)n * ch;
-	}
+	for (; codes >= GROUP; codes -= GROUP, out += move)
+		for (c = 0; c < ch; c++, p += GROUP_SIZE)
+			decode_group(&state[c], load_group(p, GROUP, high), GROUP, ch, out + c);
+	if (codes > 0)
+		for (c = 0; c < ch; c++, p += GROUP_SIZE)
+			decode_group(&state[c], load_group(p, codes, high), codes, ch, out + c);
 }
 
 uint32_t
@@ -233,39 +262,37 @@ adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *b
 		if (samples > 0)
 			state[c] = s;
 	}
-	if (layout == ADPCM_WAV) {
+	if (layout == ADPCM_WAV)
 		for (c = 0; c < ch; c++)
 			*out++ = state[c].predictor;
-	}
-	run(ch, block + header, codes_of(layout, samples), high_first(layout), state, out);
+	decode_codes(ch, block + header, codes_of(layout, samples), high_first(layout), state, out,
+	    (size_t)GROUP * ch);
 	return samples;
 }
 
-/* The code whose effect comes nearest to the difference. */
+/* The code whose effect comes nearest to the sample.  A branch here would be a guess. */
 static inline unsigned
-choose(const struct adpcm_state *s, int sample)
+choose(const struct position *at, int sample)
 {
-	int diff = sample - s->predictor, step = steps[s->index];
-	unsigned code = 0, bit;
+	int diff = sample - at->predictor, step = steps[at->row / CODES];
+	int code = diff < 0 ? 8 : 0, bit;
 
-	if (diff < 0) {
-		code = 8;
-		diff = -diff;
+	diff = abs(diff);
+	for (bit = 4; bit > 0; bit >>= 1, step >>= 1) {
+		int reached = -(diff >= step);
+
+		code |= bit & reached;
+		diff -= step & reached;
 	}
-	for (bit = 4; bit > 0; bit >>= 1, step >>= 1)
-		if (diff >= step) {
-			code |= bit;
-			diff -= step;
-		}
-	return code;
+	return (unsigned)code;
 }
 
 uint32_t
 adpcm_encode(enum adpcm_layout layout, unsigned ch, const int16_t *in, uint32_t samples,
     struct adpcm_state *state, uint8_t *out)
 {
-	uint32_t length = adpcm_block_length(layout, ch, samples),
-		 codes = codes_of(layout, samples);
+	uint32_t length = adpcm_block_length(layout, ch, samples);
+	uint32_t codes = codes_of(layout, samples);
 	uint8_t *p = out, *end = out + length, b[GROUP_SIZE];
 	uint32_t n, w, i;
 	size_t size;
@@ -281,13 +308,15 @@ adpcm_encode(enum adpcm_layout layout, unsigned ch, const int16_t *in, uint32_t 
 	for (; codes > 0; codes -= n, in += (size_t)n * ch) {
 		n = codes < GROUP ? codes : GROUP;
 		for (c = 0; c < ch; c++) {
-			w = 0;
-			for (i = 0; i < n; i++) {
-				unsigned code = choose(&state[c], in[i * ch + c]);
+			struct position at = load_state(&state[c]);
 
-				apply(&state[c], code);
+			for (w = 0, i = 0; i < n; i++) {
+				unsigned code = choose(&at, in[i * ch + c]);
+
+				apply(&at, code);
 				w |= code << 4 * i;
 			}
+			store_state(&state[c], &at);
 			le32_store(b, high_first(layout) ? swap(w) : w);
 			size = end - p < GROUP_SIZE ? (size_t)(end - p) : GROUP_SIZE;
 			memcpy(p, b, size);
@@ -315,6 +344,7 @@ fits(const struct adpcm_sniff *s, enum adpcm_layout layout, const uint8_t *block
 {
 	struct adpcm_state begin, end;
 	unsigned c, code;
+	int16_t heard;
 
 	for (c = 0; c < s->ch; c++) {
 		load_header(block + HEADER_SIZE * c, &begin);
@@ -322,7 +352,7 @@ fits(const struct adpcm_sniff *s, enum adpcm_layout layout, const uint8_t *block
 		if (layout == ADPCM_STATE_HIGH && s->dropped_code) {
 			for (code = 0; code < 16; code++) {
 				end = s->after[layout][c];
-				apply(&end, code);
+				decode_group(&end, code, 1, 1, &heard);
 				if (end.predictor == begin.predictor && end.index == begin.index)
 					break;
 			}
@@ -363,6 +393,7 @@ look_at_pair(struct adpcm_sniff *s, const uint8_t *block, bool has_header)
 static void
 remember(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t length)
 {
+	int16_t heard[GROUP * ADPCM_MAX_CHANNELS]; /* by nobody */
 	uint32_t codes;
 	unsigned c;
 	size_t i;
@@ -377,8 +408,8 @@ remember(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t lengt
 		codes = codes_of(chained[i], adpcm_block_samples(chained[i], s->ch, s->n, length));
 		for (c = 0; c < s->ch; c++)
 			load_header(block + HEADER_SIZE * c, &s->after[chained[i]][c]);
-		run(s->ch, block + HEADER_SIZE * s->ch, codes, high_first(chained[i]),
-		    s->after[chained[i]], NULL);
+		decode_codes(s->ch, block + HEADER_SIZE * s->ch, codes, high_first(chained[i]),
+		    s->after[chained[i]], heard, 0);
 	}
 }
 

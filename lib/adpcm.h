@@ -111,7 +111,7 @@ struct adpcm_sniff {
 	uint32_t wav_lengths;
 	bool last_bare; /* the same of the last of those */
 	bool last_wav;
-	bool first_is_bare; /* the first block is no header alone: its fourth byte is not 0 */
+	bool first_is_bare; /* the first block's fourth byte, if there is one, is not 0 */
 };
 
 void adpcm_sniff_init(struct adpcm_sniff *s, unsigned ch, uint32_t n);
@@ -125,7 +125,8 @@ bool adpcm_sniff_add(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, 
 
 /*
  * True while every pair of blocks so far said nothing, and the frame just added closed such a pair
- * (silence): a reader that can't wait may decode what it has, that frame included, as ADPCM_STATE.
+ * (silence): a reader that can't wait may decode the frames before it as ADPCM_STATE.  In the
+ * frame itself sound may begin.
  */
 bool adpcm_sniff_silent(const struct adpcm_sniff *s);
 
