@@ -73,28 +73,42 @@ pcm_plan(struct pcm *p, const struct wire_frame *f)
 	return s;
 }
 
-static void
-measure(struct pcm_levels *l, const int16_t *v, size_t n)
+/*
+ * For a constant n, compilers make vector code of this.  Squares are summed in two halves, so that
+ * 32 bits are enough for 65536 of them.
+ */
+static inline void
+measure_some(struct pcm_levels *l, uint64_t *squares, const int16_t *v, size_t n)
 {
-	uint64_t squares = 0, clipped = 0;
-	int lowest = 0, highest = 0;
+	uint32_t low = 0, high = 0, clipped = 0, square;
+	int16_t lowest = 0, highest = 0;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		if (v[i] < lowest)
-			lowest = v[i];
-		if (v[i] > highest)
-			highest = v[i];
-		clipped += v[i] == INT16_MIN || v[i] == INT16_MAX;
-		squares += (uint64_t)(v[i] * v[i]);
+		lowest = v[i] < lowest ? v[i] : lowest;
+		highest = v[i] > highest ? v[i] : highest;
+		clipped += (v[i] == INT16_MIN) | (v[i] == INT16_MAX);
+		square = (uint32_t)(v[i] * v[i]);
+		low += square & 0xffff;
+		high += square >> 16;
 	}
-	if (-lowest > highest)
-		highest = -lowest;
-	if ((uint32_t)highest > l->peak)
-		l->peak = (uint32_t)highest;
+	*squares += ((uint64_t)high << 16) + low;
 	l->clipped += clipped;
-	l->squares += (double)squares;
+	l->peak = (uint32_t)(-lowest) > l->peak ? (uint32_t)(-lowest) : l->peak;
+	l->peak = (uint32_t)highest > l->peak ? (uint32_t)highest : l->peak;
+}
+
+static void
+measure(struct pcm_levels *l, const int16_t *v, size_t n)
+{
+	enum { SOME = 64 };
+	uint64_t squares = 0;
+
 	l->values += n;
+	for (; n >= SOME; n -= SOME, v += SOME)
+		measure_some(l, &squares, v, SOME);
+	measure_some(l, &squares, v, n);
+	l->squares += (double)squares;
 }
 
 void
