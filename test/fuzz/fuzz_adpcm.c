@@ -21,7 +21,7 @@ require(bool truth)
 static void *
 allocate(size_t size)
 {
-	void *p = malloc(size == 0 ? 1 : size);
+	void *p = calloc(1, size == 0 ? 1 : size);
 
 	require(p != NULL);
 	return p;

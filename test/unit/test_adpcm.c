@@ -146,9 +146,7 @@ lengths(void **state)
 	static const struct {
 		enum adpcm_layout layout;
 		unsigned ch;
-		uint32_t n;
-		size_t length;
-		uint32_t samples;
+		uint32_t n, length, samples;
 	} some[] = {
 		{ ADPCM_STATE, 1, 160, 0, 0 },
 		{ ADPCM_STATE, 1, 160, 3, 0 },
@@ -158,7 +156,7 @@ lengths(void **state)
 		{ ADPCM_STATE, 1, 160, 84, 160 },
 		{ ADPCM_STATE, 1, 160, 85, 160 },
 		{ ADPCM_STATE, 1, 161, 85, 161 },
-		{ ADPCM_STATE, 1, 160, SIZE_MAX / 4, 160 },
+		{ ADPCM_STATE, 1, 160, UINT32_MAX, 160 },
 		{ ADPCM_STATE, 6, 160, 23, 0 },
 		{ ADPCM_STATE, 6, 160, 24, 0 },
 		{ ADPCM_STATE, 6, 160, 48, 8 },
@@ -266,30 +264,23 @@ static void
 sndfile_decode(unsigned ch, uint32_t n, const uint8_t *blocks, size_t length, size_t count,
     int16_t *out)
 {
-	enum { HEADER = 60 };
-	struct memory m = { allocate(HEADER + length * count), 0, 0 };
+	static const uint8_t header[60] = "RIFF....WAVEfmt \24\0\0\0\21\0" /* IMA ADPCM */
+					  "..\100\37\0\0\100\37\0\0..\4\0\2\0.."
+					  "fact\4\0\0\0....data....";
+	struct memory m = { allocate(sizeof header + length * count), 0, 0 };
 	SF_INFO info = { 0 };
 	SNDFILE *f;
 	uint8_t *p = m.bytes;
 
-	memcpy(p, "RIFF....WAVEfmt ", 16);
-	le32_store(p + 4, (uint32_t)(HEADER - 8 + length * count));
-	le32_store(p + 16, 20);
-	le16_store(p + 20, 17); /* IMA ADPCM */
+	memcpy(p, header, sizeof header);
+	le32_store(p + 4, (uint32_t)(sizeof header - 8 + length * count));
 	le16_store(p + 22, (uint16_t)ch);
-	le32_store(p + 24, 8000);
-	le32_store(p + 28, 8000);
 	le16_store(p + 32, (uint16_t)length);
-	le16_store(p + 34, 4);
-	le16_store(p + 36, 2);
 	le16_store(p + 38, (uint16_t)n);
-	memcpy(p + 40, "fact", 4);
-	le32_store(p + 44, 4);
 	le32_store(p + 48, (uint32_t)(n * count));
-	memcpy(p + 52, "data", 4);
 	le32_store(p + 56, (uint32_t)(length * count));
-	memcpy(p + HEADER, blocks, length * count);
-	m.size = (sf_count_t)(HEADER + length * count);
+	memcpy(p + sizeof header, blocks, length * count);
+	m.size = (sf_count_t)(sizeof header + length * count);
 	f = sf_open_virtual(&memory_io, SFM_READ, &info, &m);
 	assert_non_null(f);
 	assert_int_equal(info.format, SF_FORMAT_WAV | SF_FORMAT_IMA_ADPCM);
@@ -498,7 +489,7 @@ every_step(void **state)
 				struct adpcm_state s = { from[i], (uint8_t)index };
 				uint8_t block = (uint8_t)(code << 4);
 				double ideal = from[i] + (code & 8 ? -change : change);
-				int16_t out;
+				int16_t out = 0;
 
 				ideal = fmax(INT16_MIN, fmin(INT16_MAX, ideal));
 				decode(ADPCM_BARE, 1, 1, &block, 1, &s, &out, &damaged);

@@ -1,4 +1,5 @@
 /* wire: bytes of handshakes and frames, what is refused, with which close code and which words. */
+#include "bytes.h"
 #include "wire.h"
 
 #include <setjmp.h>
@@ -132,10 +133,10 @@ handshake_sizes(void **state)
 		assert_string_equal(f.reason, cases[i].reason);
 	}
 	/* A magic that is not due comes before the length, the text "ADPC" before the exact size. */
-	memcpy(buf, "PCMF", 4);
+	le32_store(buf, WIRE_MAGIC_PCM);
 	assert_false(wire_parse_handshake(buf, 65537, &h, &f));
 	assert_int_equal(f.code, WIRE_CLOSE_POLICY);
-	memcpy(buf, "ADPC", 4);
+	le32_store(buf, 0x43504441); /* "ADPC" */
 	assert_false(wire_parse_handshake(buf, 40, &h, &f));
 	assert_non_null(strstr(f.reason, "CPDA"));
 	assert_false(wire_parse_handshake(buf, 65537, &h, &f));
@@ -173,7 +174,7 @@ frame_refused(void **state)
 		const struct wire_handshake *h;
 		const char *magic;
 		uint32_t length; /* the field */
-		size_t len;      /* the message */
+		uint32_t len;    /* the message */
 		uint16_t code;
 		const char *reason; /* NULL: taken */
 	} cases[] = {
