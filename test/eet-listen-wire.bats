@@ -283,7 +283,7 @@ py() {
 		    assert ws.closed()[0] == 1002
 		# 8: a reason that is not UTF-8
 		ws = client(8); ws.send(struct.pack("!H", 1000) + b"\xff\xfe", CLOSE)
-		assert ws.closed() == (1007, "close reason that is not valid UTF-8")
+		assert ws.closed(answer=False) == (1007, "close reason that is not valid UTF-8")
 		# 9: half a code
 		ws = client(9); ws.send(b"\x03", CLOSE); ws.closed()
 		# 10: frames after the close frame are nothing

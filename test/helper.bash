@@ -36,7 +36,7 @@ bats_kill_childprocesses_of() {
 	done
 }
 
-declare -A pids=() # of what spawn started and nobody waited for
+declare -gA pids=() # of what spawn started and nobody waited for
 
 setup() {
 	eet_setup
