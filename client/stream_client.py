@@ -26,7 +26,7 @@ from wav_reader import WavError, WavReader
 
 try:
     import websockets
-    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+    from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
     from websockets.uri import parse_uri
 except ImportError:
     sys.exit("stream_client.py: the Python package websockets is missing; "
@@ -58,6 +58,9 @@ class Framer:
     codec: eet_wire.PCM16 or eet_wire.ADPCM.
     frame_samples: samples per channel in a full frame; only the last one may be shorter.
     loop: begin again at the end, for ever: frames and encoder run on over the seam.
+
+    What pads a short ADPCM block at the end of the file, a reader takes for samples: at most
+    one (mono) or seven (more channels) that are not in the file.
     """
 
     READ = 16384
@@ -77,6 +80,7 @@ class Framer:
         """The next messages, each with its samples per channel; an empty list at the end.
 
         As many as one read of the file gives, so that a live source is sent as it comes.
+        Raises StreamError.
         """
         while len(self._rest) < self._frame_bytes and not self._ended:
             await self._read()
@@ -90,11 +94,15 @@ class Framer:
 
     async def _read(self):
         await readable(self._wav.fd)
-        data = self._wav.read(max(self.READ, self._frame_bytes))
-        if not data and self._loop:
-            self._trim()
-            self._wav.rewind()
-            data = self._wav.read(max(self.READ, self._frame_bytes))
+        most = max(self.READ, self._frame_bytes)
+        try:
+            data = self._wav.read(most)
+            if not data and self._loop:
+                self._trim()
+                self._wav.rewind()
+                data = self._wav.read(most)
+        except OSError as error:
+            raise StreamError(f"the file can't be read: {error.strerror}") from None
         if not data:
             self._trim()
             self._ended = True
@@ -233,12 +241,14 @@ class Stream:
             reader = asyncio.ensure_future(discard(connection))
             try:
                 await self._send(connection, cursor)
-            except asyncio.CancelledError:
-                await connection.close(1001, "the sender was interrupted")
-                raise
             except ConnectionClosed as closed:
                 code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
                 raise StreamError(self._why_closed(code, reason)) from None
+            except OSError as error:
+                raise StreamError(self._why_closed(1006, error.strerror or str(error))) from None
+            except (asyncio.CancelledError, StreamError):
+                await connection.close(1001, "the sender stopped")
+                raise
             finally:
                 reader.cancel()
                 self.seconds = time.monotonic() - began
@@ -253,7 +263,7 @@ class Stream:
             raise StreamError(f"{url}: no answer within {OPEN_TIMEOUT} s") from None
         except OSError as error:
             raise StreamError(f"{url}: {why_unreachable(error)}") from None
-        except InvalidHandshake as error:
+        except WebSocketException as error:
             raise StreamError(f"{url}: {why_refused(error)}") from None
 
     async def _send(self, connection, cursor):
@@ -509,11 +519,7 @@ def main(arguments=None):
         report.say(0, f"{options.wav}: {error}")
         return 1
     allow_descriptors(options.streams)
-    try:
-        return asyncio.run(stream_all(options, wav, report))
-    except OSError as error:
-        report.say(0, f"{options.wav}: {error.strerror}")
-        return 1
+    return asyncio.run(stream_all(options, wav, report))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 
 import ima_reference
 import pytest
@@ -281,6 +282,27 @@ def test_close_is_answered_with_a_complaint(serve, run_client, make_wav):
                           "(no space left) after 10 frames\n")
 
 
+def test_file_that_becomes_unreadable(serve, monkeypatch, capsys):
+    class Failing(stream_client.WavReader):
+        def read(self, most):
+            if self.reads == 0:
+                raise OSError(5, "Input/output error")
+            self.reads -= 1
+            return super().read(most)
+        reads = 3
+    monkeypatch.setattr(stream_client, "WavReader", Failing)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    server = serve(WebSocketServer())
+    assert stream_client.main(["--wav", SINE, "--url", server.url, "--streams", "2", "-q"]) == 1
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"stream_client.py: stream {k}: the file can't be read: Input/output error"
+        for k in (1, 2)]
+    assert [received.code for received in server.ended()] == [1001, 1001]
+    assert b"".join(server.connections[0].messages[1:]) == b"".join(
+        server.connections[1].messages[1:])
+    assert len(server.connections[0].messages) == 1 + 3 * 16384 // 640
+
+
 # --- pace, back-pressure, signals ---
 
 
@@ -303,11 +325,11 @@ def test_realtime_keeps_the_schedule(serve, monkeypatch, make_wav):
 
 
 def test_a_server_that_does_not_read_stops_the_sending(serve, monkeypatch, make_wav):
-    release = asyncio.Event()
+    release = threading.Event()
 
     async def hold(connection, received):
         if len(received.messages) == 1:
-            await release.wait()
+            await asyncio.get_running_loop().run_in_executor(None, release.wait, 30)
     server = serve(WebSocketServer(hold, queue=4))
     real, opened = stream_client.websockets.connect, []
 
@@ -341,15 +363,29 @@ def test_a_server_that_does_not_read_stops_the_sending(serve, monkeypatch, make_
         for _ in range(200):
             await asyncio.sleep(0)
             held.append((stream.frames, opened[0].transport.get_write_buffer_size()))
-        server_loop.call_soon_threadsafe(release.set)
+        release.set()
         await task
         return held
-    server_loop = server._server.get_loop()
     held = asyncio.run(run())
     assert held[-1][0] < total // 4000  # it stopped before the end
     assert max(size for _, size in held) <= stream_client.WRITE_LIMIT + 4100
     received, = server.ended()
     assert sum(map(len, received.messages[1:])) == total // 4000 * 4000
+    assert received.code == 1000
+
+
+def test_held_back_at_the_end_longer_than_a_close_may_take(serve, monkeypatch, make_wav):
+    async def hold(connection, received):
+        if len(received.messages) == 1:
+            await asyncio.sleep(10 * stream_client.CLOSE_TIMEOUT)
+    monkeypatch.setattr(stream_client, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    server = serve(WebSocketServer(hold, queue=1))
+    path = make_wav([1, 2, 3, 4] * 200000)
+    assert stream_client.main(["--wav", str(path), "--codec", "pcm", "-q",
+                               "--url", server.url]) == 0
+    received, = server.ended()
+    assert b"".join(payloads(received.messages[1:])) == pcm_of(path)
     assert received.code == 1000
 
 
