@@ -20,10 +20,15 @@
   sndfile LOG LAYOUT     decoded by libsndfile, likewise
   wav WAV...             the samples of 16-bit PCM WAVs with a header of 44 bytes, joined
   strip SEGMENT...       segments joined, less the repeated handshakes
-  sent LOG MIN SEGMENT...  fails unless those segments, joined, are a beginning of LOG of at
-                         least MIN frames; prints how many
+  spool DIR LOG...       fails unless DIR holds one session for each LOG and nothing else: its
+                         segments joined are the LOG, and their WAVs joined are its samples as sox
+                         decodes them (PCM: as they are), in the layout that the index names
+  acked DIR TOLD LOG...  fails unless each session in DIR, with its files complete, is a beginning
+                         of one LOG (sent over and over, seq counting on), and for each LOG one of
+                         them has all frames that send.py, whose output is TOLD, knows as stored
 """
 
+import json
 import math
 import os
 import struct
@@ -335,22 +340,72 @@ def strip(paths):
     return out
 
 
-def sent(path, least, segments):
-    """Frames in segments, which must be a beginning of the log."""
-    with open(path, "rb") as f:
-        whole = f.read()
-    joined = strip(segments)
-    if not whole.startswith(joined):
-        sys.exit(f"{path}: not what was sent, from {segments}")
-    at, count = 32, 0
-    while at < len(joined):
-        at += 12 + int.from_bytes(joined[at + 4:at + 8], "little")
-        count += 1
-    if joined and at != len(joined):
-        sys.exit(f"{path}: cut inside a frame, from {segments}")
-    if count < least:
-        sys.exit(f"{path}: {count} frames, not {least}, from {segments}")
-    return count
+def acked(folder, told, logs):
+    """What survived in a directory, against what its writer had acknowledged."""
+    sessions = {}
+    for name in sorted(os.listdir(folder)):
+        if name != "index.jsonl" and not name.endswith((".eet", ".wav")):
+            sys.exit(f"{folder}/{name}: left behind")
+        if name.endswith(".eet"):
+            samples_of(os.path.join(folder, name[:-3] + "wav"))
+            sessions.setdefault(name[name.rindex("_s"):], []).append(os.path.join(folder, name))
+    sources, most = {}, {}
+    for path in logs:
+        head, found = parse(path)
+        with open(path, "rb") as f:
+            sources[f.read(32)] = (os.path.basename(path), head[6], [load for _, load in found])
+    for segments in sessions.values():
+        data = strip(segments)
+        name, codec, payloads = sources[data[:32]]
+        at, count = 32, 0
+        while at < len(data):
+            meant = frame(codec, count, payloads[count % len(payloads)])
+            if data[at:at + len(meant)] != meant:
+                sys.exit(f"{segments}: not what was sent, from frame {count} on")
+            at += len(meant)
+            count += 1
+        most[name] = max(most.get(name, 0), count)
+    with open(told, encoding="utf-8") as f:
+        words = [line.split() for line in f]
+    for name, what, *rest in words:
+        if what == "acked" and int(rest[0]) > most.get(name, 0):
+            sys.exit(f"{folder}: {most.get(name)} frames of {name}, but {rest[0]} were acknowledged")
+
+
+def spool(folder, logs):
+    """What is recorded in a directory, against what was sent."""
+    with open(os.path.join(folder, "index.jsonl"), "rb") as f:
+        lines = [json.loads(line) for line in f]
+    segments, names = {}, {"index.jsonl"}
+    for line in lines:
+        if line["event"] == "segment":
+            segments.setdefault(line["session"], []).append(line)
+            names |= {line["eet"], line["wav"]} - {None}
+    if set(os.listdir(folder)) != names:
+        sys.exit(f"{folder}: {set(os.listdir(folder)) ^ names} not in both directory and index")
+    wanted = {}
+    for path in logs:
+        with open(path, "rb") as f:
+            wanted.setdefault(f.read(), []).append(path)
+    for number, lines in segments.items():
+        paths = [os.path.join(folder, line["eet"]) for line in lines]
+        if paths != sorted(paths):
+            sys.exit(f"{folder}: the names of session {number} do not sort")
+        found = wanted.get(strip(paths))
+        if not found:
+            sys.exit(f"{folder}: session {number} is not what was sent")
+        path = found.pop()
+        heard = b"".join(samples_of(os.path.join(folder, line["wav"])) for line in lines)
+        layouts = {line["layout"] for line in lines}
+        if len(layouts) != 1:
+            sys.exit(f"{folder}: session {number} has layouts {layouts}")
+        layout = layouts.pop()
+        meant = decode_by("sox", path, layout) if layout in ("state", "wav") else decode(path, layout)
+        if heard != meant:
+            sys.exit(f"{folder}: session {number}, layout {layout}: does not sound like {path}")
+    left = [path for paths in wanted.values() for path in paths]
+    if left:
+        sys.exit(f"{folder}: {left} not recorded")
 
 
 def main(command, *arguments):
@@ -369,8 +424,10 @@ def main(command, *arguments):
         out.writelines(map(samples_of, arguments))
     elif command == "strip":
         out.write(strip(arguments))
-    elif command == "sent":
-        print(sent(arguments[0], int(arguments[1]), arguments[2:]))
+    elif command == "spool":
+        spool(arguments[0], arguments[1:])
+    elif command == "acked":
+        acked(arguments[0], arguments[1], arguments[2:])
     elif command in ("pcm", "state", "padded", "state-high", "bare"):
         out.writelines(from_wav(command, arguments[0], options(arguments[1:])))
     else:
