@@ -1,0 +1,694 @@
+#!/usr/bin/env bats
+# eet-wav: logs in, WAV out.
+# Names are of our making, so ls may be read; where a file goes through cat, a pipe is wanted.
+# shellcheck disable=SC2002,SC2010,SC2012,SC2016,SC2154
+load helper
+
+setup() {
+	eet_setup
+	logs=$EET_ROOT/test/logs.py
+	data=$EET_ROOT/data
+	golden=$EET_ROOT/data/logs
+}
+
+# The samples of a WAV of ours with exact sizes: fails on any other.
+samples() {
+	"$logs" wav "$@"
+}
+
+# pcm_log ID RATE CHANNELS FRAME_SAMPLES FIRST_SEQ COUNT: a frame log whose samples count up.
+pcm_log() {
+	handshake pcm "$1" "$2" "$3" "$4"
+	pcm_frames "${@:3}"
+}
+
+pcm_frames() {
+	local i size=$((2 * $1 * $2))
+
+	for ((i = $3; i < $3 + $4; i++)); do
+		printf "%0${size}d" "$i" > payload
+		frame pcm "$i" payload
+	done
+}
+
+# size FILE
+size() {
+	stat -c %s "$1"
+}
+
+# at_least N FILE: it has grown to so many bytes.
+at_least() {
+	[ -e "$2" ] && [ "$(size "$2")" -ge "$1" ]
+}
+
+no_leftovers() {
+	[ -z "$(find . -name '.eet-wav*')" ]
+}
+
+# --- what is decoded ---
+
+@test "wav: golden logs from a file, from a pipe, and from a pipe to a file have these samples" {
+	local log layout rate channels sha count=0
+
+	while IFS=$'\t' read -r log _ layout rate channels _ _ _ sha; do
+		[ "$log" != log ] || continue
+		count=$((count + 1))
+		echo "$log"
+		eet-wav -q "$golden/$log" > exact.wav
+		[ "$(samples exact.wav | sha256sum)" = "$sha  -" ]
+		[ "$(soxi -r exact.wav) $(soxi -c exact.wav) $(soxi -b exact.wav)" = "$rate $channels 16" ]
+		eet-wav -q -o file.wav - < "$golden/$log"
+		cmp exact.wav file.wav
+		cat "$golden/$log" | eet-wav -q -o piped.wav
+		cmp exact.wav piped.wav
+		cat "$golden/$log" | eet-wav -q > redirected.wav
+		cmp exact.wav redirected.wav
+		# Nobody knows how many silent samples a frame without header has before there is sound.
+		[ "$layout" != bare ] || continue
+		cat "$golden/$log" | eet-wav -q | tail -c +45 > streamed
+		[ "$(sha256sum < streamed)" = "$sha  -" ]
+	done < "$golden/expected.tsv"
+	[ "$count" -ge 15 ]
+}
+
+@test "wav: PCM is the source, sample for sample, whatever the frames' size" {
+	local wav n
+
+	for wav in sine_pcm16 stereo_44k1 noise_48k; do
+		for n in 1 7 441 65535; do
+			[ "$n" != 1 ] || [ "$wav" = noise_48k ] || continue
+			"$logs" pcm "$data/$wav.wav" "n=$n" > log
+			eet-wav log > out.wav
+			cmp out.wav "$data/$wav.wav"
+		done
+	done
+}
+
+@test "wav: ADPCM is what sox and libsndfile decode, mono and stereo, and not only they" {
+	local wav n by
+
+	for wav in speech_8k stereo_44k1; do
+		for n in 1 2 7 9 160 441; do
+			"$logs" state "$data/$wav.wav" "n=$n" > log
+			eet-wav log > out.wav
+			"$logs" samples log state | cmp - <(samples out.wav)
+			[ "$n" = 160 ] || continue
+			for by in sox sndfile; do
+				"$logs" "$by" log state | cmp - <(samples out.wav)
+			done
+		done
+	done
+	"$logs" padded "$data/speech_8k.wav" n=480 > log
+	eet-wav log > out.wav
+	"$logs" sox log wav | cmp - <(samples out.wav)
+}
+
+@test "wav: blocks of sox, ffmpeg and libsndfile are known by what they are" {
+	local wav
+
+	for wav in speech_8k stereo_44k1; do
+		sox "$data/$wav.wav" -e ima-adpcm sox.wav
+		ffmpeg -y -v error -i "$data/$wav.wav" -c:a adpcm_ima_wav ffmpeg.wav
+		sndfile-convert -ima-adpcm "$data/$wav.wav" sndfile.wav
+		for by in sox ffmpeg sndfile; do
+			"$logs" blocks $by.wav > log
+			run -0 --separate-stderr eet-wav -v -o out.wav log
+			[[ $stderr == *"ADPCM layout wav ("* ]]
+			"$logs" sox log wav | cmp - <(samples out.wav)
+		done
+	done
+	for layout in state-high bare; do
+		"$logs" $layout "$data/speech_8k.wav" n=160 > log
+		run -0 --separate-stderr eet-wav -v -o out.wav log
+		[[ $stderr == *"ADPCM layout $layout ("* ]]
+		"$logs" samples log $layout | cmp - <(samples out.wav)
+	done
+}
+
+@test "wav: --layout overrides, and must be possible" {
+	"$logs" state "$data/speech_8k.wav" n=160 > log
+	run -0 --separate-stderr eet-wav -v --layout state-high -o high.wav log
+	[[ $stderr == *"ADPCM layout state-high (given)"* ]]
+	"$logs" samples log state-high | cmp - <(samples high.wav)
+	cat log | eet-wav --layout state-high | tail -c +45 | cmp - <(samples high.wav)
+	run -2 --separate-stderr eet-wav --layout bare -o six.wav "$golden/layout-state-six.eet"
+	[[ $stderr == *"offset "*": stream 20 has 6 channels, --layout bare is for 1" ]]
+	[ ! -e six.wav ]
+}
+
+@test "wav: a spool's WAVs are what eet-wav makes of its logs, and joined they are the source" {
+	"$logs" pcm "$data/stereo_44k1.wav" n=441 > log
+	eet-rotate -q -t 0.3 out < log > list
+	[ "$(grep -c 'wav$' list)" = 5 ]
+	for eet in out/*.eet; do
+		eet-wav "$eet" | cmp - "${eet%.eet}.wav"
+		eet-wav -o one.wav "$eet"
+		cmp one.wav "${eet%.eet}.wav"
+	done
+	eet-wav out/*.eet | cmp - "$data/stereo_44k1.wav"
+	eet-wav out | cmp - "$data/stereo_44k1.wav"
+	cat out/*.eet | eet-wav -o joined.wav
+	cmp joined.wav "$data/stereo_44k1.wav"
+}
+
+@test "wav: joining decides the layout once and carries bare's state, over gaps too" {
+	"$logs" bare "$data/speech_8k.wav" n=160 > log
+	eet-wav -o whole.wav log
+	eet-rotate -q -t 0.5 out < log > /dev/null
+	run -0 --separate-stderr eet-wav -v -o joined.wav out/*.eet
+	cmp whole.wav joined.wav
+	[ "$(grep -c 'ADPCM layout' <<< "$stderr")" = 1 ]
+	# One segment lost: its time is silent, and the rest as it was.
+	rm "$(ls out/*.eet | sed -n 3p)"
+	run -0 --separate-stderr eet-wav -v -o less.wav out/*.eet
+	[[ $stderr == *"gap of 25, 0.500 s of silence at 1.000 s"* ]]
+	[ "$(size less.wav)" = "$(size whole.wav)" ]
+	cmp -n 16044 whole.wav less.wav
+	run -1 cmp -i 16044 -n 8000 whole.wav less.wav
+}
+
+# --- sizes ---
+
+@test "wav: RIFF sizes are exact from a file, and 0xFFFFFFFF from pipe to pipe" {
+	pcm_log 7 16000 2 3 0 4 > log
+	eet-wav log | head -c 44 | xxd -p | tr -d '\n' > header
+	[ "$(cat header)" = "5249464654000000""57415645666d7420""10000000""01000200""803e0000""00fa0000""04001000""6461746130000000" ]
+	cat log | eet-wav | head -c 44 | xxd -p | tr -d '\n' > header
+	[ "$(cat header)" = "52494646ffffffff""57415645666d7420""10000000""01000200""803e0000""00fa0000""04001000""64617461ffffffff" ]
+	cat log | eet-wav | sox -t wav - streamed.wav 2> /dev/null
+	eet-wav log | cmp - streamed.wav
+	[ "$(sndfile-info streamed.wav | sed -n 's/^Frames *: //p')" = 12 ]
+	[ "$(ffprobe -v error -show_entries stream=sample_rate,channels,duration_ts -of csv=p=0 streamed.wav)" = 16000,2,12 ]
+}
+
+@test "wav: standard input may be a file that stands somewhere in its middle" {
+	pcm_log 7 16000 1 10 0 3 > log
+	{ printf 'something else'; cat log; } > both
+	{ head -c 14 > /dev/null; eet-wav > out.wav; } < both
+	eet-wav log | cmp - out.wav
+}
+
+@test "wav: a log without frames is an empty WAV, and one without a stream is none" {
+	handshake pcm 7 > log
+	run -0 --separate-stderr eet-wav -o empty.wav log
+	[ "$(size empty.wav) $(soxi -s empty.wav)" = "44 0" ]
+	[ "$(cat log | eet-wav | wc -c)" = 44 ]
+	run -3 --separate-stderr eet-wav -o none.wav /dev/null
+	[ "$stderr" = "eet-wav: /dev/null: no stream in it, so no WAV" ]
+	[ ! -e none.wav ]
+}
+
+# --- gaps, repeats, restarts ---
+
+@test "wav: gaps become silence or are skipped, and are told with seq and time" {
+	{
+		pcm_log 7 8000 1 160 0 2
+		pcm_frames 1 160 5 1
+	} > log
+	run -0 --separate-stderr eet-wav -v -o filled.wav log
+	[[ $stderr == *"log: offset 696: seq 5, 1970-01-01T00:00:00.100Z: gap of 3, 0.060 s of silence at 0.040 s"* ]]
+	[[ $stderr == *"filled.wav: gaps: 1 (frames missing: 3, not filled: 0), repeats: 0, restarts: 0"* ]]
+	[ "$(samples filled.wav | xxd -p -c 320 -s 640 -l 960 | tr -d '0\n')" = "" ]
+	[ "$(samples filled.wav | wc -c)" = 1920 ]
+	run -0 --separate-stderr eet-wav -v --gaps skip -o skipped.wav log
+	[[ $stderr == *"gap of 3, skipped, at 0.040 s"* ]]
+	{ samples filled.wav | head -c 640; samples filled.wav | tail -c 320; } | cmp - <(samples skipped.wav)
+	run -0 --separate-stderr eet-wav -q -o quiet.wav log
+	[ -z "$stderr" ]
+}
+
+@test "wav: a gap too long for silence is told, not filled" {
+	{
+		pcm_log 7 8000 1 160 0 2
+		pcm_frames 1 160 3003 1
+	} > log
+	run -0 --separate-stderr eet-wav -v -o out.wav log
+	[[ $stderr == *"seq 3003, "*": gap of 3001, too long to be filled, at 0.040 s"* ]]
+	[[ $stderr == *"not filled: 1)"* ]]
+	[ "$(samples out.wav | wc -c)" = 960 ]
+}
+
+@test "wav: repeats are left out, restarts begin again" {
+	run -0 --separate-stderr eet-wav -v -o out.wav "$golden/repeat-restart.eet"
+	[[ $stderr == *"seq 5008, "*": a repeat, left out"* ]]
+	[[ $stderr == *"seq 0, "*": restart, expected was seq 5020, at 0.400 s"* ]]
+	[[ $stderr == *"gaps: 0 (frames missing: 0, not filled: 0), repeats: 2, restarts: 1"* ]]
+}
+
+# --- joining ---
+
+@test "wav: inputs with equal handshakes carry seq over, others begin anew" {
+	pcm_log 7 8000 1 10 0 3 > a
+	pcm_log 7 8000 1 10 5 2 > b
+	pcm_log 7 8000 1 10 1 2 > c
+	{ handshake pcm 7 8000 1 10 99; pcm_frames 1 10 9 1; } > d
+	eet-wav -q -o out.wav a b
+	[ "$(soxi -s out.wav)" = 70 ] # two frames are missing between them
+	eet-wav -q -o out.wav b c
+	[ "$(soxi -s out.wav)" = 40 ]
+	eet-wav -q -o out.wav a d
+	[ "$(soxi -s out.wav)" = 40 ]
+	cat a b | eet-wav -q | tail -c +45 | cmp - <(eet-wav -q a b | tail -c +45)
+}
+
+@test "wav: what differs ends with 2, and what came before is written" {
+	pcm_log 7 8000 1 10 0 3 > a
+	pcm_log 8 8000 1 10 3 3 > id
+	pcm_log 7 8001 1 10 3 3 > rate
+	eet-wav -o a.wav a
+	for other in id rate; do
+		run -2 --separate-stderr eet-wav -o out.wav a $other
+		[[ $stderr == "eet-wav: $other: offset 32: session 1 is stream "* ]]
+		[[ $stderr == *"eet-demux -S SESSION"*"-d DIR" ]]
+		cmp a.wav out.wav
+		run -2 bash -c "cat a $other | eet-wav | tail -c +45 | cmp - <(tail -c +45 a.wav); exit \${PIPESTATUS[1]}"
+		rm out.wav
+	done
+}
+
+# Two sessions of stream 7, the second from time $1 on.
+two_sessions() {
+	"$logs" mux <<-SCRIPT
+		0 OPEN 1 pcm id=7 tag=hall
+		0 FRAME 1 seq=5 count=10
+		0.3 OPEN 2 pcm id=7 ts=5
+		$1
+	SCRIPT
+}
+
+@test "wav: sessions of a mux log that follow each other are joined, sessions that overlap are not" {
+	two_sessions $'0.4 CLOSE 1 1000\n0.5 FRAME 2 count=10\n0.8 CLOSE 2 1000' > follow
+	eet-wav -o out.wav follow
+	[ "$(soxi -s out.wav)" = 3200 ]
+	cat follow | eet-wav | tail -c +45 | cmp - <(samples out.wav)
+
+	two_sessions $'0.4 FRAME 2 count=10\n0.6 CLOSE 1 1000\n0.8 CLOSE 2 1000' > overlap
+	run -2 --separate-stderr eet-wav -o first.wav overlap
+	[[ $stderr == *"overlap: offset "*": session 2 (stream 7) begins while session 1 (stream 7) is open, "*"eet-demux -S SESSION"*"-d DIR" ]]
+	[ "$(soxi -s first.wav)" = 1600 ]
+	run -2 bash -c 'cat overlap | eet-wav > streamed; exit ${PIPESTATUS[1]}'
+	cat overlap | { eet-wav 2> /dev/null || :; } | tail -c +45 | cmp - <(samples first.wav)
+	run -2 --separate-stderr eet-wav "$golden/three.mux"
+}
+
+@test "wav: two recordings of a spool that overlap in time are not taken for one" {
+	for ((i = 0; i < 8; i++)); do
+		echo "0.$((4 + i / 2))$((i % 2 * 5)) FRAME $((1 + i % 2)) seq=$((15 + i))"
+	done > frames
+	two_sessions "$(cat frames)" > log
+	eet-rotate -q -t 0.1 out < log > /dev/null
+	run -2 --separate-stderr eet-wav out
+	[[ $stderr == *"returns after another one"*"-d DIR"* ]]
+	run -0 --separate-stderr eet-wav -d wav out
+	[ "$(ls wav | wc -l)" = 2 ]
+}
+
+@test "wav: a session without a CLOSE is whole" {
+	two_sessions '0.4 CLOSE 1 1000' > log
+	run -0 --separate-stderr eet-wav -o out.wav log
+	[[ $stderr == *"session 2 has no CLOSE, ended as 1006"* ]]
+	[ "$(soxi -s out.wav)" = 1600 ]
+}
+
+# --- -d ---
+
+@test "wav: -d makes one WAV for each session of a mux log, from a file and from a pipe" {
+	run -0 --separate-stderr eet-wav -d wav "$golden/three.mux"
+	[ "$(cd wav && echo *)" = "stream_7_20231114T221320.180Z_s3.wav stream_7_kitchen_20231114T221320.000Z_s1.wav stream_9_hall_20231114T221320.080Z_s2.wav" ]
+	[ "$(stat -c %a wav wav/*_s1.wav | tr '\n' ' ')" = "750 640 " ]
+	eet-rotate -q -t 0 out < "$golden/three.mux" > /dev/null
+	for session in 1 2 3; do
+		cmp wav/*_s$session.wav out/*_s$session.wav
+	done
+	cat "$golden/three.mux" | eet-wav -q -d piped
+	diff -r wav piped
+	no_leftovers
+}
+
+@test "wav: -d joins the segments of each recording of a spool and leaves growing ones alone" {
+	local wav
+
+	eet-rotate -q -t 0.1 out < "$golden/three.mux" > /dev/null
+	[ "$(ls out/*.eet | wc -l)" -gt 4 ]
+	last=$(ls out/*_s1.eet | tail -n 1)
+	mv "$last" "$last.part"
+	run -0 --separate-stderr eet-wav -v -d wav out
+	[[ $stderr == *"_s1.eet.part: left alone, it still grows"* ]]
+	eet-wav -q -d whole "$golden/three.mux"
+	for session in 2 3; do
+		cmp whole/*_s$session.wav wav/*_s$session.wav
+	done
+	wav=$(echo wav/*_s1.wav)
+	[ "$(size "$wav")" -lt "$(size whole/*_s1.wav)" ]
+	samples "$wav" | cmp -n "$(samples "$wav" | wc -c)" - <(samples whole/*_s1.wav)
+	# Operands of any order and kind: a glob, and a directory with slashes behind it.
+	find out -name "*.eet" | sort -r | xargs eet-wav -q -d glob
+	eet-wav -q -d slash out//
+	diff -r wav glob
+	diff -r wav slash
+}
+
+@test "wav: -d never overwrites, and writes the others" {
+	eet-wav -q -d wav "$golden/three.mux"
+	rm wav/*_s2.wav
+	cp -r wav before
+	run -1 --separate-stderr eet-wav -q -d wav "$golden/three.mux"
+	[ "$(grep -c 'File exists$' <<< "$stderr")" = 2 ]
+	[[ $stderr == *"eet-wav: wav/stream_7_kitchen_20231114T221320.000Z_s1.wav: File exists"* ]]
+	[ "$(ls wav | wc -l)" = 3 ]
+	rm wav/*_s2.wav
+	diff -r before wav
+	no_leftovers
+}
+
+@test "wav: -d calls other frame logs by their own names, and tells takes that differ apart" {
+	mkdir in
+	pcm_log 7 8000 1 10 0 3 > in/a.eet
+	pcm_log 7 8000 1 10 3 3 > in/b.c.eet
+	{ cat in/a.eet; pcm_log 7 8000 1 10 3 1; pcm_log 9 8000 1 10 0 5; } > in/many.log
+	run -0 --separate-stderr eet-wav -d wav in/a.eet in/b.c.eet in/many.log
+	[ "$(cd wav && echo *)" = "a.wav b.c.wav many.wav many_s3.wav" ]
+	[ "$(soxi -s wav/many.wav wav/many_s3.wav | tr '\n' ' ')" = "40 50 " ]
+	# The .eet files of a directory, whatever they are called; standard input has no name.
+	eet-wav -d again in
+	[ "$(cd again && echo *)" = "a.wav b.c.wav" ]
+	eet-wav -d stdin < in/a.eet
+	[ "$(cd stdin && echo *)" = stream_7_19700101T000000.000Z_s1.wav ]
+	cmp stdin/* wav/a.wav
+}
+
+@test "wav: -d makes no file of a session without frames" {
+	two_sessions '0.4 CLOSE 1 1000' > log
+	run -0 --separate-stderr eet-wav -d wav log
+	[[ $stderr == *"session 2 (stream 7) has no frames"* ]]
+	[ "$(cd wav && echo *)" = stream_7_hall_20260131T101500.000Z_s1.wav ]
+}
+
+@test "wav: -d takes hundreds of sessions at the same time" {
+	{
+		for ((i = 1; i <= 300; i++)); do echo "0 OPEN $i pcm id=$i n=10"; done
+		for ((i = 1; i <= 300; i++)); do echo "1 FRAME $i"; done
+		for ((i = 1; i <= 300; i++)); do echo "2 FRAME $i seq=1"; done
+	} | "$logs" mux > log
+	eet-wav -q -d wav log
+	[ "$(ls wav | wc -l)" = 300 ]
+	[ "$(soxi -s wav/* | sort -u)" = 20 ]
+}
+
+# --- damage ---
+
+# In a child: what eet-wav says of a log cut after each byte, and what it makes of it.
+cuts() {
+	local log=$1 whole=$2 boundaries=$3 header=$4 n rc
+
+	for ((n = 0; n < $(size "$log"); n++)); do
+		head -c "$n" "$log" > cut.log
+		rc=0
+		eet-wav -q cut.log > cut.wav 2> message || rc=$?
+		expect=3
+		[[ $boundaries != *" $n "* ]] || expect=0
+		[ "$rc" = "$expect" ] || { echo "offset $n: exit $rc, not $expect"; return 1; }
+		[ "$expect" = 0 ] || grep -q '^eet-wav: cut.log: ' message
+		if [ "$n" -lt "$header" ]; then
+			[ ! -s cut.wav ]
+			continue
+		fi
+		# All samples of whole frames before the cut, and no more.
+		head -c "$(($(size cut.wav) - 44))" "$whole" | cmp - <(samples cut.wav)
+		size cut.wav >> sizes
+		[ $((n % 7)) != 0 ] || {
+			rc=0
+			eet-wav -q < <(cat cut.log) 2> /dev/null | cat > piped.wav || rc=$?
+			cmp <(tail -c +45 cut.wav) <(tail -c +45 piped.wav)
+		}
+	done
+}
+
+@test "wav: a frame log cut at any byte: 3, and all whole frames before it" {
+	pcm_log 7 8000 1 4 0 5 > log
+	eet-wav log | tail -c +45 > whole
+	cuts log whole " 32 52 72 92 112 " 32
+	[ "$(uniq sizes | tr '\n' ' ')" = "44 52 60 68 76 " ]
+}
+
+@test "wav: a mux log cut at any byte: 3, and all whole frames before it" {
+	"$logs" mux <<-SCRIPT > log
+		0 OPEN 1 adpcm n=8
+		0 FRAME 1 count=3
+		1 CLOSE 1 1000 bye
+	SCRIPT
+	eet-wav log | tail -c +45 > whole
+	cuts log whole " 56 100 144 188 " 56
+	[ "$(uniq sizes | tr '\n' ' ')" = "44 60 76 92 " ]
+}
+
+@test "wav: damage is told with its place, and what came before is written" {
+	run -3 --separate-stderr eet-wav -o out.wav "$golden/badlen.eet"
+	[ "${stderr_lines[0]}" = "eet-wav: $golden/badlen.eet: offset 1264: frame length 1000000, at most 164" ]
+	[ "$(soxi -s out.wav)" = 2240 ]
+	run -3 --separate-stderr bash -c "cat '$golden/badlen.eet' | eet-wav | tail -c +45 | cmp - <(tail -c +45 out.wav); exit \${PIPESTATUS[1]}"
+	[ "${stderr_lines[0]}" = "eet-wav: standard input: offset 1264: frame length 1000000, at most 164" ]
+	run -3 --separate-stderr eet-wav -o index.wav "$golden/badindex.eet"
+	[[ $stderr == *"badindex.eet: offset 736: frame seq 4: ADPCM step index, at most 88, decoded as that"* ]]
+	[ "$(soxi -s index.wav)" = 6400 ]
+	run -3 --separate-stderr eet-wav -d damaged "$golden/garbage.mux"
+	[[ $stderr == *"garbage.mux: offset "*": magic "* ]]
+}
+
+@test "wav: --recover goes on behind the damage" {
+	run -3 --separate-stderr eet-wav --recover -o out.wav "$golden/badmagic.eet"
+	[[ $stderr == *"offset 1264: magic 0x58585858"*"bytes skipped, up to offset 1440"* ]]
+	eet-wav -q -o whole.wav "$golden/sine_adpcm.eet"
+	[ "$(soxi -s out.wav)" -gt 2240 ]
+	run -3 eet-wav -q --recover -d recovered "$golden/garbage.mux"
+	eet-wav -q -d whole "$golden/three.mux"
+	diff -r whole recovered
+}
+
+@test "wav: a log without handshake needs to be described" {
+	pcm_log 7 8000 2 10 0 3 > log
+	tail -c +33 log > headless
+	run -3 --separate-stderr eet-wav headless
+	[[ $stderr == *"headless: offset 0: a frame without a handshake before it: give -r RATE -c CHANNELS -n FRAME_SAMPLES"* ]]
+	eet-wav -r 8000 -c 2 -n 10 headless | cmp - <(eet-wav log)
+	eet-wav -r 8000 -c 2 -n 10 --codec pcm headless | cmp - <(eet-wav log)
+	run -3 --separate-stderr eet-wav -r 8000 -c 2 -n 10 --codec adpcm headless
+}
+
+# --- failures of the system ---
+
+@test "wav: a full disk is 1, from a file and from a pipe" {
+	pcm_log 7 8000 1 160 0 50 > log
+	run -1 --separate-stderr bash -c 'eet-wav log > /dev/full'
+	[ "$stderr" = "eet-wav: standard output: No space left on device" ]
+	run -1 --separate-stderr bash -c 'cat log | eet-wav > /dev/full'
+	[ "$stderr" = "eet-wav: standard output: No space left on device" ]
+	run -1 --separate-stderr eet-wav -o /dev/full log
+	[ "$stderr" = "eet-wav: /dev/full: No space left on device" ]
+	[ -c /dev/full ]
+}
+
+@test "wav: a reader that goes away is 1, from a file and from a pipe" {
+	pcm_log 7 8000 1 1600 0 200 > log
+	run -1 --separate-stderr bash -c 'eet-wav log | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}'
+	[ "$stderr" = "eet-wav: standard output: Broken pipe" ]
+	run -1 --separate-stderr bash -c 'cat log | eet-wav | head -c 10 > /dev/null; exit ${PIPESTATUS[1]}'
+	[ "$stderr" = "eet-wav: standard output: Broken pipe" ]
+	run -1 --separate-stderr bash -c 'eet-wav log >&-'
+	[[ $stderr == "eet-wav: standard output: "* ]]
+}
+
+@test "wav: a file that can't be read is 1, with its name, and nothing is written" {
+	pcm_log 7 8000 1 160 0 5 > log
+	run -1 --separate-stderr eet-wav -o out.wav log missing.eet
+	[ "$stderr" = "eet-wav: missing.eet: No such file or directory" ]
+	[ ! -e out.wav ]
+	run -1 --separate-stderr eet-wav -d wav missing.eet log
+	[ "$(cd wav && echo *)" = log.wav ]
+	mkdir dir.eet
+	run -3 --separate-stderr eet-wav dir.eet
+	run -1 --separate-stderr eet-wav -o nowhere/out.wav log
+	[[ $stderr == "eet-wav: nowhere/out.wav: No such file or directory" ]]
+	run -1 --separate-stderr eet-wav -o dir.eet log
+	[[ $stderr == "eet-wav: dir.eet: Is a directory" ]]
+	run -1 --separate-stderr eet-wav -d nowhere/wav log
+	run -1 --separate-stderr bash -c 'eet-wav -o out.wav <&-'
+	[[ $stderr == "eet-wav: standard input"* ]]
+}
+
+@test "wav: -o replaces a file only when the new one is whole" {
+	pcm_log 7 8000 1 160 0 500 > log
+	echo old > out.wav
+	chmod 604 out.wav
+	ln -s out.wav link.wav
+	for input in 'log' '<(cat log)'; do
+		# 100 KiB: not enough for it.
+		run -1 --separate-stderr bash -c "trap '' XFSZ; ulimit -f 100; eet-wav -o out.wav $input"
+		[[ $stderr == "eet-wav: "*": File too large" ]]
+		[ "$(cat out.wav)" = old ]
+		no_leftovers
+	done
+	eet-wav -o link.wav log
+	[ -L link.wav ]
+	[ "$(stat -c '%a %s' out.wav)" = "604 160044" ]
+	(umask 027 && eet-wav -o new.wav log)
+	[ "$(stat -c %a new.wav)" = 640 ]
+	cmp new.wav out.wav
+	no_leftovers
+}
+
+@test "wav: memory does not grow with the log" {
+	(ulimit -v 100000 && eet-wav --version) > /dev/null 2>&1 || skip "no room for a sanitizer"
+	head -c 1920000 /dev/zero > payload
+	{
+		handshake pcm 7 48000 64 15000
+		for ((i = 0; i < 100; i++)); do frame pcm $i payload; done
+	} > log
+	(
+		ulimit -v 60000
+		eet-wav log | wc -c > exact
+		cat log | eet-wav | wc -c > streamed
+		eet-wav -o out.wav <(cat log)
+	)
+	[ "$(cat exact) $(cat streamed) $(size out.wav)" = "192000044 192000044 192000044" ]
+}
+
+# --- while the input grows ---
+
+@test "wav: from pipe to pipe, output flows with the input" {
+	mkfifo in out
+	in=in out=out spawn wav eet-wav -v
+	exec 7> in 8< out
+	pcm_log 7 8000 1 160 0 1 >&7
+	[ "$(head -c $((44 + 320)) <&8 | wc -c)" = 364 ]
+	pcm_frames 1 160 1 1 >&7
+	[ "$(head -c 320 <&8 | tr -d 0)" = 1 ]
+	exec 7>&-
+	finish wav
+	[ "$status" = 0 ]
+	[ "$(wc -c <&8)" = 0 ]
+	exec 8<&-
+}
+
+@test "wav: live ADPCM: silence is heard at once, sound after 64 blocks" {
+	"$logs" state "$data/speech_8k.wav" n=160 > sound
+	mkfifo in out
+	in=in out=out spawn wav eet-wav -v
+	exec 7> in 8< out
+	handshake adpcm 7 8000 1 160 >&7
+	head -c 84 /dev/zero > payload
+	for i in 0 1 2; do
+		frame adpcm $i payload >&7
+	done
+	[ "$(head -c $((44 + 3 * 320)) <&8 | wc -c)" = 1004 ]
+	run ! grep -q layout wav.err
+	# 64 blocks of sound.
+	tail -c +$((33 + 96 * 20)) sound | head -c $((96 * 64)) > blocks
+	cat blocks >&7
+	[ "$(head -c $((64 * 320)) <&8 | wc -c)" = 20480 ]
+	grep -q 'ADPCM layout state (chain)' wav.err
+	exec 7>&- 8<&-
+	finish wav
+}
+
+@test "wav: a signal: it reads on to the end of its input" {
+	for signal in TERM INT HUP; do
+		rm -f in
+		mkfifo in
+		in=in out=out.wav spawn wav eet-wav
+		exec 7> in
+		pcm_log 7 8000 1 160 0 1 >&7
+		wait_for reading "$pid"
+		kill -s $signal "$pid"
+		pcm_frames 1 160 1 1 >&7
+		exec 7>&-
+		finish wav
+		[ "$status" = 0 ]
+		[ "$(soxi -s out.wav)" = 320 ]
+	done
+}
+
+# reading PID: it waits for input; so it has taken its signals over.
+reading() {
+	[[ $(cat "/proc/$1/wchan") == *poll* ]]
+}
+
+# taken PID: it has taken the signals sent to it, or is gone.
+taken() {
+	! grep -q '^S[hi][dg]Pnd:.*[1-9a-f]' "/proc/$1/status" || gone "$1"
+}
+
+@test "wav: a second signal, or 5 seconds: it ends with what there is" {
+	for signals in "TERM TERM" INT; do
+		rm -f in
+		mkfifo in
+		in=in spawn wav eet-wav -o out.wav
+		exec 7> in
+		pcm_log 7 8000 1 160 0 1 >&7
+		pcm_frames 1 160 1 1 | head -c 200 >&7
+		wait_for reading "$pid"
+		started=${EPOCHREALTIME/./}
+		for signal in $signals; do
+			kill -s "$signal" "$pid"
+			[ "$signals" = INT ] || wait_for taken "$pid"
+		done
+		finish wav
+		[ "$status" = 3 ]
+		[ $((${EPOCHREALTIME/./} - started)) -lt 9000000 ]
+		exec 7>&-
+		grep -q '^eet-wav: standard input: offset 564: stopped here, the input has not ended$' wav.err
+		[ "$(soxi -s out.wav)" = 160 ]
+	done
+	[ $((${EPOCHREALTIME/./} - started)) -ge 4500000 ]
+	no_leftovers
+}
+
+@test "wav: a signal ends reading of a pipe into a pipe as well" {
+	mkfifo in
+	in=in out=out.pipe spawn wav bash -c 'eet-wav | cat'
+	exec 7> in
+	pcm_log 7 8000 1 160 0 1 >&7
+	wait_for at_least 364 out.pipe
+	pid=$(pgrep -P "$pid" -x eet-wav)
+	kill -TERM "$pid"
+	wait_for taken "$pid"
+	kill -TERM "$pid"
+	finish wav
+	exec 7>&-
+	grep -q 'offset 364: stopped here' wav.err
+	[ "$(size out.pipe)" = 364 ]
+}
+
+# --- the program ---
+
+@test "wav: help and version" {
+	run -0 --separate-stderr eet-wav --help
+	[[ $output == "Usage: eet-wav "*"--gaps"* ]]
+	[ -z "$stderr" ]
+	run -0 eet-wav -V
+	[[ $output == "eet-wav "* ]]
+}
+
+@test "wav: usage errors are 2, and nothing is done" {
+	pcm_log 7 8000 1 160 0 1 > log
+	for arguments in "--no-such-option log" "-o" "-o a -d b log" "--gaps loud log" "--layout x log" \
+		"-r 8000 log" "-r 0 -c 1 -n 1 log" "-r 768001 -c 1 -n 1 log" "-c 65 -r 1 -n 1 log" \
+		"-n 65536 -r 1 -c 1 log" "--codec mp3 log" "--codec pcm log" "- -"; do
+		echo "$arguments"
+		# shellcheck disable=SC2086 # several arguments
+		run -2 --separate-stderr eet-wav -o out.wav $arguments < log
+		[[ $stderr == "eet-wav: "*"try 'eet-wav --help'"* ]]
+		[ ! -e out.wav ]
+	done
+}
+
+@test "wav: nothing binary to a terminal" {
+	pcm_log 7 8000 1 160 0 1 > log
+	run -0 script -qec 'eet-wav log; echo "exit $?"' /dev/null
+	[[ $output == *"eet-wav: "*"terminal"*"-o FILE"* ]]
+	[[ $output == *"exit 2"* ]]
+	[[ $output != *RIFF* ]]
+	run -0 script -qec 'eet-wav -o /dev/tty log; echo "exit $?"' /dev/null
+	[[ $output != *RIFF* ]]
+	[[ $output == *"exit 2"* ]]
+}
