@@ -295,6 +295,8 @@ damage(struct log_reader *r, struct log_record *ro, uint64_t skipped, const char
 	vsnprintf(ro->text, sizeof ro->text, fmt, ap);
 	va_end(ap);
 	ro->skipped = skipped;
+	ro->record = NULL;
+	ro->record_length = 0;
 	r->damage++;
 	return LOG_DAMAGE;
 }
@@ -309,6 +311,8 @@ closes(struct log_reader *r, struct log_record *ro, struct entry *e)
 	ro->time_us = r->last_us;
 	ro->code = r->kind == KIND_MUX ? WIRE_CLOSE_ABNORMAL : 0;
 	ro->made_up = true;
+	ro->record = NULL;
+	ro->record_length = 0;
 	session_remove(r, e);
 	return LOG_CLOSE;
 }
@@ -342,17 +346,6 @@ is_frame_magic(uint32_t magic)
 	return magic == WIRE_MAGIC_PCM || magic == WIRE_MAGIC_ADPCM;
 }
 
-/* In a frame log: can a handshake or a frame of the current session begin with this? */
-static bool
-frames_magic(const struct log_reader *r, uint32_t magic)
-{
-	if (magic == WIRE_MAGIC_HANDSHAKE)
-		return true;
-	if (r->first != NULL)
-		return magic == wire_frame_magic(r->first->session.format.codec);
-	return r->options.headless && is_frame_magic(magic);
-}
-
 /* The handshake that stands for the one that a headless log lacks. */
 static struct wire_handshake
 headless_format(const struct log_reader *r, uint32_t magic)
@@ -362,6 +355,17 @@ headless_format(const struct log_reader *r, uint32_t magic)
 	if (!r->options.codec_given)
 		h.codec = magic == WIRE_MAGIC_PCM ? WIRE_PCM16 : WIRE_ADPCM;
 	return h;
+}
+
+/* In a frame log: can a handshake or a frame of the current session begin with this? */
+static bool
+frames_magic(const struct log_reader *r, uint32_t magic)
+{
+	if (magic == WIRE_MAGIC_HANDSHAKE)
+		return true;
+	if (r->first != NULL)
+		return magic == wire_frame_magic(r->first->session.format.codec);
+	return r->options.headless && magic == wire_frame_magic(headless_format(r, magic).codec);
 }
 
 /*
@@ -416,8 +420,7 @@ sound(const struct log_reader *r, size_t p)
 	next = le32_load(b + size);
 	if (mux)
 		return next == LOG_MAGIC;
-	return next == WIRE_MAGIC_HANDSHAKE || next == magic ||
-	    (magic == WIRE_MAGIC_HANDSHAKE && frames_magic(r, next));
+	return next == WIRE_MAGIC_HANDSHAKE || next == magic;
 }
 
 /* Look for the next sound record; report what was skipped when it, or the end, is reached. */
@@ -700,20 +703,18 @@ next_frames(struct log_reader *r, struct log_record *ro)
 			return lost(r, ro, "%s", fault.reason);
 		return take_open(r, ro, &format, p);
 	}
-	if (r->first == NULL && is_frame_magic(magic)) {
-		if (!r->options.headless)
-			return lost(r, ro,
-			    "a frame without a handshake before it: give -r RATE -c CHANNELS -n FRAME_SAMPLES");
-		format = headless_format(r, magic);
-		if (magic == wire_frame_magic(format.codec))
-			return take_open(r, ro, &format, NULL);
-	}
+	if (r->first == NULL && is_frame_magic(magic) && !r->options.headless)
+		return lost(r, ro,
+		    "a frame without a handshake before it: give -r RATE -c CHANNELS -n FRAME_SAMPLES");
 	if (!frames_magic(r, magic))
-		return lost(r, ro, "magic 0x%08" PRIx32 ", expected a handshake's or a%s frame's",
-		    magic,
-		    r->first == NULL                                   ? ""
-			: r->first->session.format.codec == WIRE_PCM16 ? " PCM"
-								       : "n ADPCM");
+		return lost(r, ro, "magic 0x%08" PRIx32 ", expected a handshake's%s", magic,
+		    frames_magic(r, WIRE_MAGIC_PCM)         ? " or a PCM frame's"
+			: frames_magic(r, WIRE_MAGIC_ADPCM) ? " or an ADPCM frame's"
+							    : "");
+	if (r->first == NULL) {
+		format = headless_format(r, magic);
+		return take_open(r, ro, &format, NULL);
+	}
 	s = &r->first->session.stream;
 	length = le32_load(p + 4);
 	if (length > wire_max_payload(&s->format))
