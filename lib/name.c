@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -46,29 +45,24 @@ number(const char *p, const char *end, uint32_t *o)
 	return true;
 }
 
+/* What is lenient here, name_parse() finds: the same time is written in one way only. */
 static bool
 parse_time(const char *p, uint64_t *ms)
 {
-	static const char shape[] = "dddddddd"
-				    "T"
-				    "dddddd"
-				    "."
-				    "ddd"
-				    "Z";
+	char text[TIME_LENGTH + 1];
 	struct tm tm = { 0 };
 	int milli;
 	time_t t;
 
-	for (int i = 0; i < TIME_LENGTH; i++)
-		if (shape[i] == 'd' ? p[i] < '0' || p[i] > '9' : p[i] != shape[i])
-			return false;
-	if (sscanf(p, "%4d%2d%2dT%2d%2d%2d.%3dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
-		&tm.tm_min, &tm.tm_sec, &milli) != 7)
+	memcpy(text, p, TIME_LENGTH);
+	text[TIME_LENGTH] = '\0';
+	if (sscanf(text, "%4d%2d%2dT%2d%2d%2d.%3dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+		&tm.tm_hour, &tm.tm_min, &tm.tm_sec, &milli) != 7)
 		return false;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
 	t = timegm(&tm);
-	if (t < 0)
+	if (t < 0 || milli < 0)
 		return false;
 	*ms = (uint64_t)t * 1000 + (uint64_t)milli;
 	return true;
