@@ -160,8 +160,11 @@ whole_lines(int fd, off_t size)
 		ssize_t n = pread(fd, buf, want, size - (off_t)want);
 		const char *nl;
 
-		if (n != (ssize_t)want)
+		if (n != (ssize_t)want) {
+			if (n >= 0)
+				errno = EIO; /* it became shorter */
 			return -1;
+		}
 		nl = memrchr(buf, '\n', want);
 		if (nl != NULL)
 			return size - (off_t)want + (nl - buf) + 1;
@@ -250,26 +253,29 @@ each_line(char *line, void (*fn)(void *arg, const char *eet, uint32_t session), 
 int
 index_each(int fd, void (*fn)(void *arg, const char *eet, uint32_t session), void *arg)
 {
-	char line[INDEX_LINE + 2];
-	bool foreign = false; /* the line is longer than any of ours */
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	FILE *f = copy == -1 ? NULL : fdopen(copy, "r");
-	int status;
+	char buf[8 * INDEX_LINE];
+	bool foreign = false; /* it begins within a line longer than any of ours */
+	size_t have = 0, start;
+	off_t at = 0;
+	ssize_t n;
+	char *end;
 
-	if (f == NULL) {
-		if (copy != -1)
-			close(copy);
-		return -1;
+	while ((n = pread(fd, buf + have, sizeof buf - have, at)) > 0) {
+		at += n;
+		have += (size_t)n;
+		for (start = 0; (end = memchr(buf + start, '\n', have - start)) != NULL;
+		     start = (size_t)(end + 1 - buf)) {
+			*end = '\0';
+			if (!foreign)
+				each_line(buf + start, fn, arg);
+			foreign = false;
+		}
+		have -= start;
+		memmove(buf, buf + start, have);
+		if (have == sizeof buf) {
+			foreign = true;
+			have = 0;
+		}
 	}
-	rewind(f);
-	while (fgets(line, sizeof line, f) != NULL) {
-		bool whole = strchr(line, '\n') != NULL;
-
-		if (whole && !foreign)
-			each_line(line, fn, arg);
-		foreign = !whole;
-	}
-	status = ferror(f) ? -1 : 0;
-	fclose(f);
-	return status;
+	return (int)n;
 }
