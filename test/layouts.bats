@@ -1,0 +1,112 @@
+#!/usr/bin/env bats
+# ADPCM as real senders lay it out, through the server to the WAV, without being told.
+# shellcheck disable=SC2035,SC2154 # names of our own; the helper and `run` set variables
+load helper
+
+logs=$EET_ROOT/test/logs.py
+
+# Logs called LAYOUT.KIND.eet, each with a stream_id of its own.
+setup_file() {
+	cd "$BATS_FILE_TMPDIR" || return
+	local data=$EET_ROOT/data wav sender id=0
+
+	cp "$data/speech_8k.wav" mono.wav
+	sox -D "$data/stereo_44k1.wav" stereo.wav rate 8000
+	sox mono.wav quiet-mono.wav pad 1
+	sox stereo.wav quiet-stereo.wav pad 1
+	for wav in mono stereo quiet-mono quiet-stereo; do
+		# 505 samples: 256 bytes for each channel
+		ffmpeg -loglevel error -i $wav.wav -c:a adpcm_ima_wav \
+			-block_size $((256 * $(soxi -c $wav.wav))) ffmpeg.wav < /dev/null
+		sox -D $wav.wav -e ima-adpcm sox.wav
+		sndfile-convert -ima-adpcm $wav.wav sndfile.wav > /dev/null
+		for sender in ffmpeg sox sndfile; do
+			"$logs" blocks $sender.wav id=$((++id)) > wav.$sender-$wav.eet
+		done
+		rm ffmpeg.wav
+		"$logs" padded $wav.wav n=480 id=$((++id)) > wav.padded-$wav.eet
+		"$logs" state $wav.wav n=320 id=$((++id)) > state.ours-$wav.eet
+	done
+	for wav in mono quiet-mono; do
+		"$logs" state-high $wav.wav n=320 id=$((++id)) > state-high.audioop-$wav.eet
+		"$logs" bare $wav.wav n=320 id=$((++id)) > bare.audioop-$wav.eet
+	done
+}
+
+setup() {
+	eet_setup
+	cp "$BATS_FILE_TMPDIR"/*.eet .
+}
+
+send() {
+	"$EET_ROOT/test/send.py" "$@"
+}
+
+# stream_id LOG
+stream_id() {
+	od -An -tu4 -j8 -N4 "$1" | tr -d ' '
+}
+
+# Each log's layout is the one in its name, in all segments.
+right_layouts() {
+	local log
+
+	for log in *.eet; do
+		echo "$log"
+		[ "$(jq -r "select(.event == \"segment\" and .stream_id == $(stream_id "$log")) | .layout" \
+			out/index.jsonl | sort -u)" = "${log%%.*}" ]
+	done
+}
+
+@test "layouts: a block of 505 samples has 256 bytes for each channel" {
+	for log in wav.{ffmpeg,sndfile}-mono.eet; do
+		[ "$(od -An -tu2 -j20 -N2 "$log")" -eq 505 ]
+		[ "$(od -An -tu4 -j36 -N4 "$log")" -eq 256 ]
+	done
+	[ "$(od -An -tu2 -j20 -N2 wav.ffmpeg-stereo.eet)" -eq 505 ]
+	[ "$(od -An -tu4 -j36 -N4 wav.ffmpeg-stereo.eet)" -eq 512 ]
+}
+
+@test "layouts: blocks of real senders are known, and decoded as sox decodes them" {
+	start_listen --spool out -t 0
+	run -0 send "$url" *.eet
+	stop listen
+	[ "$status" = 0 ]
+	right_layouts
+	"$logs" spool out *.eet
+}
+
+@test "layouts: the segments of a recording, joined, sound as the whole, whatever each alone may tell" {
+	start_listen --spool out -s 6k
+	run -0 send "$url" *.eet
+	stop listen
+	[ "$status" = 0 ]
+	eet-wav -q -d wav out
+	for log in *.eet; do
+		echo "$log"
+		eet-wav -q "$log" | cmp - wav/stream_"$(stream_id "$log")"_*.wav
+		"$logs" wav wav/stream_"$(stream_id "$log")"_*.wav | cmp - <("$logs" samples "$log" "${log%%.*}")
+	done
+}
+
+@test "layouts: our own blocks of any length: mono, stereo, six channels" {
+	local id=0 n
+
+	rm *.eet
+	sox -R -D -r 16000 -n -b 16 -c 1 long-1.wav synth 200000s brownnoise gain -6
+	sox -R -D -r 16000 -n -b 16 -c 2 long-2.wav synth 140000s pinknoise brownnoise gain -6
+	sox -R -D -r 16000 -n -b 16 -c 6 long-6.wav synth 66000s brownnoise gain -6
+	for ch in 1 2 6; do
+		sox -D long-$ch.wav short-$ch.wav trim 0 2001s
+		for n in 1 2 7 9 160 320 441; do
+			"$logs" state short-$ch.wav n=$n id=$((++id)) > state.$n-$ch.eet
+		done
+		"$logs" state long-$ch.wav n=65535 id=$((++id)) > state.65535-$ch.eet
+	done
+	start_listen --spool out -t 0
+	run -0 send "$url" *.eet
+	stop listen
+	[ "$status" = 0 ]
+	right_layouts
+	"$logs" spool out *.eet
+}
