@@ -34,6 +34,7 @@ struct rotate {
 	bool hang_up;     /* SIGHUP: to be taken to the spool */
 	uint64_t last_us; /* time of the last record */
 	uint64_t stored;  /* offset in the input up to which the kernel has all */
+	bool completed;   /* so is everything that ended */
 	int status;       /* of reading */
 };
 
@@ -61,6 +62,30 @@ take_signals(struct rotate *ro)
 	}
 }
 
+/* After a signal nobody waits for space. */
+static bool
+gives_up(const struct rotate *ro)
+{
+	return ro->stops > 0 && recorder_full(ro->recorder);
+}
+
+/*
+ * Hear what was completed.  writes: our own writes succeed, so that only the completing can be
+ * waiting for space.  False: it has failed.
+ */
+static bool
+reap(struct rotate *ro, bool writes)
+{
+	int n = spool_reap(ro->spool);
+
+	ro->completed = n == 1;
+	if (n == -1)
+		return recorder_waits(ro->recorder, errno);
+	if (writes)
+		recorder_resumed(ro->recorder);
+	return true;
+}
+
 /* What is done while something can't go on; then it is tried again.  False: give up. */
 static bool
 wait_for_room(struct rotate *ro, int error)
@@ -69,19 +94,17 @@ wait_for_room(struct rotate *ro, int error)
 		{ .fd = ro->signals, .events = POLLIN },
 		{ .fd = spool_fd(ro->spool), .events = POLLIN },
 	};
-	bool full = error != EAGAIN;
+	bool queued = error == EAGAIN;
 
 	if (!recorder_waits(ro->recorder, error))
 		return false;
-	if (full && ro->stops > 0)
-		return false;
-	poll(p, full ? 1 : 2, full ? 1000 : -1);
-	take_signals(ro);
-	if (full && ro->stops > 0)
-		return false;
-	if (spool_reap(ro->spool) == -1 && !recorder_waits(ro->recorder, errno))
-		return false;
-	return true;
+	if (!gives_up(ro)) {
+		poll(p, queued ? 2 : 1, queued ? -1 : 1000);
+		take_signals(ro);
+		if (!reap(ro, queued))
+			return false;
+	}
+	return !gives_up(ro);
 }
 
 static bool
@@ -100,8 +123,6 @@ flush(struct rotate *ro)
 		if (!wait_for_room(ro, errno))
 			return false;
 	ro->stored = log_offset(ro->reader);
-	if (recorder_full(ro->recorder) && spool_reap(ro->spool) != -1)
-		recorder_resumed(ro->recorder);
 	return true;
 }
 
@@ -159,23 +180,16 @@ wait_for_input(struct rotate *ro)
 	return true;
 }
 
-/* Read and store to the end of the input.  False: it can't be stored. */
+/* Read and store to the end of the input.  False: not all of it can be stored. */
 static bool
 record(struct rotate *ro)
 {
 	for (;;) {
 		enum log_event e = take_records(ro);
-		int reaped;
 
-		if (e == LOG_ERROR) {
-			cli_warnx("%s: offset %" PRIu64 ": from here on it is not stored",
-			    INPUT_NAME, ro->stored);
-			return false;
-		}
 		if (e == LOG_END)
 			return true;
-		reaped = spool_reap(ro->spool);
-		if (reaped == -1 && !recorder_waits(ro->recorder, errno))
+		if (e == LOG_ERROR || !reap(ro, true) || gives_up(ro))
 			return false;
 		if (ro->hang_up) {
 			struct log_record rotate = { .event = LOG_ROTATE, .time_us = ro->last_us };
@@ -196,52 +210,57 @@ record(struct rotate *ro)
 	}
 }
 
-/* Wait for what the completing has still to do.  False: it can't. */
+/* Wait for what the completing has still to do.  False: it can't, or one signal too many came. */
 static bool
 complete(struct rotate *ro)
 {
-	int stops = ro->stops;
-
 	for (;;) {
 		struct pollfd p[] = {
 			{ .fd = ro->signals, .events = POLLIN },
 			{ .fd = spool_fd(ro->spool), .events = POLLIN },
 		};
-		int reaped = spool_reap(ro->spool);
+		int stops = ro->stops;
 
-		if (reaped == 1)
+		if (!reap(ro, true) || gives_up(ro))
+			return false;
+		if (ro->completed)
 			return true;
-		if (reaped == -1 && (!recorder_waits(ro->recorder, errno) || ro->stops > 0))
-			break;
 		poll(p, 2, -1);
 		take_signals(ro);
-		if (ro->stops > stops)
-			break;
+		if (ro->stops > stops && ro->stops > 1)
+			return false;
 	}
-	cli_warnx("segments were not completed; the next start does that");
-	return false;
 }
 
 static int
 rotate(const char *dir, const struct recorder_options *options, const struct log_options *input)
 {
-	struct rotate ro = { .signals = -1 };
+	struct rotate ro = { 0 };
+	struct recorder_options recorder = *options;
 	sigset_t set;
 	bool stored;
 	int closed;
 
-	if ((ro.recorder = recorder_open(dir, options)) == NULL)
-		return CLI_EFAIL;
-	ro.spool = recorder_spool(ro.recorder);
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	ro.signals = recorder.spool.stop_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	if ((ro.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) == -1 ||
-	    (ro.reader = log_new(STDIN_FILENO, input)) == NULL)
+	if (ro.signals == -1 || (ro.reader = log_new(STDIN_FILENO, input)) == NULL)
 		cli_die(CLI_EFAIL, "can't start");
-	stored = record(&ro) && complete(&ro);
+	if ((ro.recorder = recorder_open(dir, &recorder)) == NULL)
+		return CLI_EFAIL;
+	ro.spool = recorder_spool(ro.recorder);
+	/* A hang-up is no reason to give a recovery up; from now on it is heard, too. */
+	signalfd(ro.signals, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	stored = record(&ro);
+	if (!stored)
+		cli_warnx("%s: offset %" PRIu64 ": from here on it is not stored", INPUT_NAME,
+		    ro.stored);
+	stored = stored && complete(&ro);
+	if (!stored)
+		cli_warnx("%s: what is not completed will be by the next start", dir);
 	closed = recorder_close(ro.recorder);
 	log_free(ro.reader);
 	close(ro.signals);

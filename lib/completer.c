@@ -166,9 +166,8 @@ completer_run(const struct segment_dir *d, int index, struct completer_job *cons
 		struct completer_job *j = jobs[i];
 
 		len = j->is_session ? session_line(j, line) : segment_line(j, line);
-		if ((j->line = strndup(line, len - 1)) == NULL)
-			return -1;
-		if (index_append(index, line, len) == -1) {
+		j->line = strndup(line, len - 1);
+		if (j->line == NULL || index_append(index, line, len) == -1) {
 			free(j->line);
 			j->line = NULL;
 			snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
@@ -295,13 +294,14 @@ err_free:
 }
 
 int
-completer_put(struct completer *c, struct completer_job *j)
+completer_put(struct completer *c, struct completer_job *j, char failed[SEGMENT_PATH])
 {
 	int e = 0;
 
 	pthread_mutex_lock(&c->lock);
 	if (c->error != 0 && !passes(c->error)) {
 		e = c->error;
+		memcpy(failed, c->failed, SEGMENT_PATH);
 	} else if (c->jobs >= COMPLETER_WAITING) {
 		e = EAGAIN;
 	} else {

@@ -61,8 +61,11 @@ struct completer;
 /* Start the thread.  d and index are the caller's and stay.  NULL with errno. */
 struct completer *completer_new(const struct segment_dir *d, int index);
 
-/* Queue a job, which is then the completer's.  0, or -1: EAGAIN, or what made it end. */
-int completer_put(struct completer *c, struct completer_job *j);
+/*
+ * Queue a job, which is then the completer's.  0; or -1: EAGAIN, or what made the completer end, and
+ * failed[] says where.
+ */
+int completer_put(struct completer *c, struct completer_job *j, char failed[SEGMENT_PATH]);
 
 /* Readable when completer_take() has something to say. */
 int completer_fd(const struct completer *c);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* At the end, a reader of the list that takes nothing for so long is given up. */
-enum { LIST_PATIENCE_MS = 5000 };
+enum { LIST_PATIENCE_MS = 5000, LIST_HURRY_MS = 300 /* when the disk is full */ };
 
 struct recorder {
 	struct recorder_options options;
@@ -124,7 +124,10 @@ recorder_open(const char *dir, const struct recorder_options *o)
 	r->options.spool.arg = r;
 	if ((r->spool = spool_open(dir, &r->options.spool, text)) != NULL)
 		return r;
-	cli_warn("%s", text);
+	if (errno == EWOULDBLOCK || errno == EINTR)
+		cli_warnx("%s", text); /* it has said why */
+	else
+		cli_warn("%s", text);
 	lines_end(r->list, LIST_PATIENCE_MS, &unused);
 	free(r);
 	return NULL;
@@ -173,7 +176,7 @@ recorder_close(struct recorder *r)
 	uint64_t dropped;
 
 	spool_close(r->spool);
-	dropped = lines_end(r->list, LIST_PATIENCE_MS, &e);
+	dropped = lines_end(r->list, r->full ? LIST_HURRY_MS : LIST_PATIENCE_MS, &e);
 	if (e != 0 && !r->reader_gone) {
 		errno = e;
 		cli_warn("standard output");

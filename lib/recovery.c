@@ -7,20 +7,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Everything in the directory that has one name, whatever it ends in. */
 struct found {
 	struct name name;
 	bool has[NAME_WAV_PART + 1];
-	bool listed;         /* the index has its line */
-	bool session_listed; /* the index speaks of its session */
+	bool listed; /* the index has its line */
+	bool gone;   /* the index lists it, or the one before it, but it is not here */
 };
 
 struct recovery {
@@ -164,26 +164,27 @@ mark(void *arg, const char *eet, uint32_t session)
 {
 	struct recovery *rc = arg;
 	size_t low = 0, high = rc->n, stem;
-	struct found key = { 0 }, *f;
+	struct found key = { 0 }, *f; /* the one of that name, or the next */
 
 	if (session > rc->last)
 		rc->last = session;
-	/* The session's first segment carries its mark. */
+	if (name_suffix(eet, &stem) != NAME_EET || !name_parse(eet, stem, &key.name))
+		return;
 	while (low < high) {
 		size_t middle = (low + high) / 2;
 
-		if (rc->found[middle].name.session < session)
+		if (compare(&rc->found[middle], &key) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low < rc->n && rc->found[low].name.session == session)
-		rc->found[low].session_listed = true;
-	if (name_suffix(eet, &stem) != NAME_EET || !name_parse(eet, stem, &key.name))
+	if (low == rc->n)
 		return;
-	f = bsearch(&key, rc->found, rc->n, sizeof *f, compare);
-	if (f != NULL)
+	f = &rc->found[low];
+	if (f->has[NAME_EET] && compare(f, &key) == 0)
 		f->listed = true;
+	else if (f->name.session == key.name.session)
+		f->gone = true;
 }
 
 /*
@@ -241,9 +242,23 @@ done(struct recovery *rc, struct completer_job *j)
 	completer_free_job(j);
 }
 
+/* Wait so long, or until the caller wants no more: -1, EINTR. */
+static int
+pause_for(struct recovery *rc, int ms)
+{
+	if (poll(&(struct pollfd){ .fd = rc->options->stop_fd, .events = POLLIN }, 1, ms) < 1)
+		return 0;
+	snprintf(rc->failed, SEGMENT_PATH, "%s: stopped during recovery; the next start goes on",
+	    rc->dir->path);
+	errno = EINTR;
+	return -1;
+}
+
 static int
 run_jobs(struct recovery *rc)
 {
+	if (pause_for(rc, 0) == -1)
+		return -1;
 	while (completer_run(rc->dir, rc->index, rc->jobs, rc->n_jobs, rc->failed) == -1) {
 		if (errno != ENOSPC && errno != EDQUOT)
 			return -1;
@@ -251,7 +266,8 @@ run_jobs(struct recovery *rc)
 			report(rc, SPOOL_WARNING, "", "%s; waiting for space to recover",
 			    strerror(errno));
 		rc->said_full = true;
-		nanosleep(&(struct timespec){ .tv_sec = 1 }, NULL);
+		if (pause_for(rc, 1000) == -1)
+			return -1;
 	}
 	for (size_t i = 0; i < rc->n_jobs; i++)
 		done(rc, rc->jobs[i]);
@@ -289,17 +305,17 @@ gap_before(struct recovery *rc, const struct found *f, int fd)
 	const struct found *before = f;
 	uint32_t first, expected, unused, gap;
 
-	while (before > rc->found && before[-1].name.session == f->name.session) {
-		before--;
-		if (!expected_after(rc, before, &expected))
-			continue;
-		if (segment_seqs(fd, &first, &unused) != 1)
+	do {
+		if (before->gone)
 			return INDEX_UNKNOWN;
-		gap = first - expected;
-		return gap < UINT32_C(1) << 31 ? gap : 0;
-	}
-	/* The first of its session, unless the index knows of one that has been taken away. */
-	return before->session_listed ? INDEX_UNKNOWN : 0;
+		if (before == rc->found || before[-1].name.session != f->name.session)
+			return 0; /* the session's first */
+		before--;
+	} while (!expected_after(rc, before, &expected));
+	if (segment_seqs(fd, &first, &unused) != 1)
+		return INDEX_UNKNOWN;
+	gap = first - expected;
+	return gap < UINT32_C(1) << 31 ? gap : 0;
 }
 
 /* Queue a segment to be completed.  fd is its .eet.part (part), or its .eet. */
@@ -333,6 +349,26 @@ remove_file(struct recovery *rc, const char *file, const char *why)
 	return 0;
 }
 
+/*
+ * Where renaming is linking and unlinking, being killed in between leaves one file under two names.
+ * 1: the first of them was removed, 0: it is another file, or there is none; -1: errno.
+ */
+static int
+drop_second_name(struct recovery *rc, const struct found *f, const char *part, const char *whole)
+{
+	char file[NAME_SIZE + 16];
+	struct stat a, b;
+
+	file_of(f, whole, file);
+	if (fstatat(rc->dir->fd, file, &b, AT_SYMLINK_NOFOLLOW) == -1)
+		return 0;
+	file_of(f, part, file);
+	if (fstatat(rc->dir->fd, file, &a, AT_SYMLINK_NOFOLLOW) == -1 || a.st_dev != b.st_dev ||
+	    a.st_ino != b.st_ino)
+		return 0;
+	return remove_file(rc, file, "it has its final name as well") == -1 ? -1 : 1;
+}
+
 static int
 recover_part(struct recovery *rc, const struct found *f)
 {
@@ -340,6 +376,8 @@ recover_part(struct recovery *rc, const struct found *f)
 	uint64_t cut;
 	int fd, n, status = -1;
 
+	if ((n = drop_second_name(rc, f, ".eet.part", ".eet")) != 0)
+		return n == -1 ? -1 : 0;
 	file_of(f, ".eet.part", file);
 	if ((fd = open_ours(rc, file, true)) == -1)
 		return 0;
@@ -378,21 +416,27 @@ recover_complete(struct recovery *rc, const struct found *f)
 	return status;
 }
 
+/* Never trusted: where there is still something to make it from, it is made again. */
+static int
+recover_wav_part(struct recovery *rc, const struct found *f)
+{
+	char file[NAME_SIZE + 16];
+	int fd, n;
+
+	if ((n = drop_second_name(rc, f, ".wav.part", ".wav")) != 0)
+		return n == -1 ? -1 : 0;
+	file_of(f, ".wav.part", file);
+	if ((fd = open_ours(rc, file, true)) == -1)
+		return 0;
+	close(fd);
+	return remove_file(rc, file, "it is made again from its log");
+}
+
 static int
 recover(struct recovery *rc, const struct found *f)
 {
-	char file[NAME_SIZE + 16];
-	int fd;
-
-	/* Never trusted: where there is still something to make it from, it is made again. */
-	if (f->has[NAME_WAV_PART]) {
-		file_of(f, ".wav.part", file);
-		if ((fd = open_ours(rc, file, true)) != -1) {
-			close(fd);
-			if (remove_file(rc, file, "it is made again from its log") == -1)
-				return -1;
-		}
-	}
+	if (f->has[NAME_WAV_PART] && recover_wav_part(rc, f) == -1)
+		return -1;
 	if (f->has[NAME_EET] && !f->listed && recover_complete(rc, f) == -1)
 		return -1;
 	return f->has[NAME_EET_PART] ? recover_part(rc, f) : 0;

@@ -1,5 +1,6 @@
 #include "segment.h"
 
+#include "fdio.h"
 #include "wav.h"
 
 #include <errno.h>
@@ -75,7 +76,10 @@ pass_frame(struct pass *p, const struct wire_frame *f)
 	struct pcm_step step;
 
 	if (p->sniff != NULL)
-		return adpcm_sniff_add(p->sniff, f->seq, f->payload, f->length) ? 0 : 1;
+		return p->format.codec == WIRE_ADPCM &&
+			adpcm_sniff_add(p->sniff, f->seq, f->payload, f->length)
+		    ? 0
+		    : 1;
 	if (p->joining)
 		pcm_join(&p->pcm, &p->format, f->seq);
 	p->joining = false;
@@ -222,28 +226,6 @@ segment_create(const struct segment_dir *d, struct name *n)
 	return -1;
 }
 
-/* rename(2) that never replaces, also where the file system has no such flag. */
-static int
-rename_new(int dirfd, const char *from, const char *to)
-{
-	struct stat st;
-
-	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS)
-		return -1;
-	if (linkat(dirfd, from, dirfd, to, 0) == 0)
-		return unlinkat(dirfd, from, 0);
-	if (errno != EPERM && errno != EOPNOTSUPP)
-		return -1;
-	/* No links either (FAT): the lock on the directory keeps other writers away. */
-	if (fstatat(dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-		errno = EEXIST;
-		return -1;
-	}
-	return renameat(dirfd, from, dirfd, to);
-}
-
 /*
  * ---- Completing ----
  */
@@ -315,7 +297,7 @@ place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 		if (d->wav && exists(d, &n, ".wav"))
 			continue;
 		file_name(&n, ".eet", to);
-		if (rename_new(d->fd, from, to) == 0)
+		if (fdio_rename_new(d->fd, from, to) == 0)
 			break;
 		if (errno != EEXIST)
 			return fail(d, to, failed);
@@ -323,7 +305,7 @@ place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 	if (n.time_ms != s->name.time_ms && d->wav) {
 		file_name(&s->name, ".wav.part", from);
 		file_name(&n, ".wav.part", to);
-		if (rename_new(d->fd, from, to) == -1)
+		if (fdio_rename_new(d->fd, from, to) == -1)
 			return fail(d, to, failed);
 	}
 	s->name = n;
@@ -338,7 +320,7 @@ place_wav(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 
 	file_name(&s->name, ".wav.part", from);
 	file_name(&s->name, ".wav", to);
-	if (rename_new(d->fd, from, to) == -1)
+	if (fdio_rename_new(d->fd, from, to) == -1)
 		return fail(d, to, failed);
 	s->has_wav = true;
 	return 0;
@@ -383,7 +365,7 @@ each_frame(int fd, void (*fn)(void *arg, const struct log_reader *r, const struc
 	if (lseek(fd, 0, SEEK_SET) == -1 || (r = log_new(fd, NULL)) == NULL)
 		return -1;
 	while ((e = log_get(r, &rec)) != LOG_END && e != LOG_ERROR)
-		if (e == LOG_FRAME)
+		if (e == LOG_FRAME && !log_is_mux(r))
 			fn(arg, r, &rec);
 	log_free(r);
 	return e == LOG_ERROR ? -1 : 0;

@@ -80,6 +80,7 @@ spool_defaults(struct spool_options *o)
 		.wav = true,
 		.sync = SPOOL_SYNC_SEGMENT,
 		.mode = 0640,
+		.stop_fd = -1,
 	};
 }
 
@@ -359,10 +360,12 @@ new_job(const struct session *s)
 static int
 put_job(struct spool *sp, struct session *s, struct completer_job *j)
 {
-	if (j != NULL && completer_put(sp->completer, j) == 0)
+	if (j == NULL)
+		return fail(sp, s);
+	if (completer_put(sp->completer, j, sp->failure) == 0)
 		return 0;
 	free(j);
-	return fail(sp, s);
+	return -1;
 }
 
 static int
@@ -501,13 +504,15 @@ begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
 	if (period > 0)
 		s->boundary = s->t0 + ((t - s->t0) / period + 1) * period;
 	insert_by_boundary(sp, s);
-	return append(sp, s, s->handshake, sizeof s->handshake);
+	return 0;
 }
 
 static int
 take_frame(struct spool *sp, struct session *s, const struct log_record *r)
 {
 	if (s->fd == -1 && begin_segment(sp, s, r) == -1)
+		return -1;
+	if (s->size == 0 && append(sp, s, s->handshake, sizeof s->handshake) == -1)
 		return -1;
 	if (append(sp, s, r->data, r->length) == -1)
 		return -1;

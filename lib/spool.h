@@ -43,6 +43,7 @@ struct spool_options {
 	mode_t mode; /* of files; the umask is honoured */
 	bool layout_given;
 	enum adpcm_layout layout;
+	int stop_fd; /* spool_open() gives up (EINTR) when this is readable; -1: never */
 	/* Called from within spool_open(), spool_reap() and spool_close(), in the caller's thread. */
 	void (*report)(void *arg, const struct spool_report *r);
 	void *arg;
@@ -56,7 +57,7 @@ void spool_defaults(struct spool_options *o);
 /*
  * Open dir (created if missing, 0750), lock it, recover what an earlier run
  * left.  NULL on failure: text[] then says what (with the path), errno why;
- * EWOULDBLOCK: another writer has the lock.
+ * EWOULDBLOCK: another writer has the lock; EINTR: o->stop_fd.
  */
 enum { SPOOL_TEXT = 512 };
 struct spool *spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]);
@@ -93,10 +94,9 @@ int spool_reap(struct spool *sp);
 const char *spool_failure(const struct spool *sp);
 
 /*
- * Free sp, unlock.  Sessions that were not closed, and, when completing has failed,
- * what is unfinished is left for the next spool_open() to recover;
- * a completing under way is finished first, one that waits for space is given up.
- * NULL is fine.
+ * Free sp, unlock.  What is unfinished then, in sessions that were not closed or because completing
+ * failed, is left for the next spool_open() to recover; a completing under way is finished first, one
+ * that waits for space is given up.  NULL is fine.
  */
 void spool_close(struct spool *sp);
 
