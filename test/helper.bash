@@ -150,6 +150,11 @@ gone() {
 	[[ ${stat##*) } == Z* ]]
 }
 
+# LeakSanitizer can't work in a process that is traced.
+strace() {
+	ASAN_OPTIONS=${ASAN_OPTIONS-}:detect_leaks=0 command strace "$@"
+}
+
 # Numbers as little-endian bytes: le16 N...; le32 N...; le64 N...
 le16() {
 	le 2 "$@"

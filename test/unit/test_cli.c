@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -541,6 +542,17 @@ write_to_nobody(void)
 	exit(cli_finish(CLI_OK));
 }
 
+static void
+write_past_limit(void)
+{
+	const struct rlimit nothing = { 0, 0 };
+
+	setrlimit(RLIMIT_FSIZE, &nothing);
+	dup2(fileno(tmpfile()), STDOUT_FILENO);
+	printf("lost"); /* and no SIGXFSZ */
+	exit(cli_finish(CLI_OK));
+}
+
 /* With 0, 1 and 2 closed at the start: reads and writes fail, opened files go elsewhere. */
 static void
 start_without_descriptors(void)
@@ -599,6 +611,9 @@ start_and_finish(void **state)
 	e = run(write_to_nobody);
 	assert_int_equal(e.status, CLI_EFAIL);
 	assert_string_equal(e.err, "eet-test: standard output: Broken pipe\n");
+	e = run(write_past_limit);
+	assert_int_equal(e.status, CLI_EFAIL);
+	assert_string_equal(e.err, "eet-test: standard output: File too large\n");
 	e = run(start_without_descriptors);
 	assert_int_equal(e.status, CLI_EFAIL);
 	assert_string_equal(e.err, "");
