@@ -1,0 +1,133 @@
+#!/usr/bin/env bats
+# What all programs have in common: help, exit statuses, messages, no binary to a terminal.
+# shellcheck disable=SC2154 # the helper and `run` set them
+load helper
+
+setup() {
+	eet_setup
+	golden=$EET_ROOT/data/logs
+	send=$EET_ROOT/test/send.py
+}
+
+@test "all: --help and --version are on stdout, exit 0; on a full disk they are 1" {
+	local program name option
+
+	for program in "$EET_BIN"/*; do
+		name=${program##*/}
+		for option in --help -h; do
+			run -0 --separate-stderr "$name" $option < /dev/null
+			[[ $output == "Usage: $name "* ]]
+			[ -z "$stderr" ]
+			# Lines fit a terminal.
+			[ "$(wc -L <<< "$output")" -le 80 ]
+		done
+		for option in --version -V; do
+			run -0 --separate-stderr "$name" $option
+			[[ $output =~ ^"$name "[0-9]+\.[0-9]+\.[0-9]+ ]]
+			[ -z "$stderr" ]
+			# shellcheck disable=SC2016 # for the inner shell
+			run -1 --separate-stderr bash -c '"$0" "$1" > /dev/full' "$name" $option
+			[[ $stderr == "$name: standard output: No space left on device" ]]
+		done
+	done
+}
+
+@test "all: wrong options are 2, with the program's name and the option on stderr" {
+	local program name
+
+	for program in "$EET_BIN"/*; do
+		name=${program##*/}
+		run -2 --separate-stderr "$name" --no-such-option < /dev/null
+		[[ $stderr == "$name: "*--no-such-option*"$name --help"* ]]
+		[ -z "$output" ]
+		run -2 --separate-stderr "$name" -Y < /dev/null
+		[[ $stderr == "$name: "*Y* ]]
+		run -2 --separate-stderr "$name" --quiet=yes < /dev/null
+		[[ $stderr == "$name: "*--quiet* ]]
+	done
+}
+
+@test "all: options may follow operands, and -- ends them" {
+	run -0 eet-rotate out -q -t 400ms < "$golden/sine_adpcm.eet"
+	[ "$(find out -name '*.eet' | wc -l)" = 3 ]
+	run -0 eet-rotate -q -- -t < "$golden/sine_adpcm.eet"
+	[ -f -t/index.jsonl ]
+	cp "$golden/sine_adpcm.eet" ./-q
+	run -0 --separate-stderr eet-wav -o heard.wav -- -q
+	run -0 --separate-stderr eet-wav "$golden/sine_adpcm.eet" -o again.wav
+	cmp heard.wav again.wav
+}
+
+@test "all: readers of logs say the same of damage: 3, where it is, and what came before it" {
+	local log offset
+
+	for log in cut.eet badlen.eet badmagic.eet cut.mux garbage.mux; do
+		rm -rf out wav
+		run -3 --separate-stderr eet-rotate -q -t 0 out < "$golden/$log"
+		[[ $stderr == *"eet-rotate: standard input: offset "* ]]
+		offset=$(grep -o 'offset [0-9]*' <<< "$stderr" | head -n 1)
+		run -3 --separate-stderr eet-wav -q -d wav "$golden/$log"
+		[[ $stderr == *"eet-wav: $golden/$log: $offset:"* ]]
+		# The same samples, by both.
+		for wav in out/*.wav; do
+			[ "$(md5sum wav/* | grep -c "^$(md5sum < "$wav" | cut -d' ' -f1) ")" = 1 ]
+		done
+	done
+}
+
+@test "all: messages are one line each, begin with the program's name, and hold no control characters" {
+	local log
+
+	for log in "$golden"/*.mux "$golden"/*.eet; do
+		rm -rf out wav
+		eet-rotate -v out < "$log" > /dev/null 2> rotate.err || :
+		eet-wav -v -d wav "$log" 2> wav.err || :
+		refute grep -vE '^eet-rotate: [[:print:]]+$' rotate.err
+		refute grep -vE '^eet-wav: [[:print:]]+$' wav.err
+	done
+}
+
+@test "all: -q leaves only errors" {
+	eet-rotate -q out < "$golden/three.mux" > list 2> err
+	[ ! -s err ]
+	eet-wav -q -d wav out 2> err
+	[ ! -s err ]
+}
+
+@test "listen: a log is not written to a terminal" {
+	run -2 script -qec 'eet-listen localhost:0' /dev/null
+	[[ $output == *"eet-listen: "*terminal* ]]
+	refute grep -q listening <<< "$output"
+}
+
+@test "listen: what can't be written to is 1, with its name" {
+	run -1 --separate-stderr eet-listen localhost:0 -o missing/log
+	[[ $stderr == "eet-listen: missing/log: No such file or directory" ]]
+	touch file
+	run -1 --separate-stderr eet-listen localhost:0 --spool file
+	[[ $stderr == "eet-listen: file: "* ]]
+}
+
+@test "listen: on a full disk it waits; a signal ends that with 1" {
+	out=/dev/full start_listen
+	# shellcheck disable=SC2097,SC2098 # spawn's own
+	spawn send "$send" --hold "$url" "$golden/sine_adpcm.eet"
+	wait_for grep -q '^eet-listen: .*No space left on device' listen.err
+	refute gone "${pids[listen]}"
+	stop listen
+	[ "$status" = 1 ]
+	finish send
+	grep -q ' closed 1001\| closed 1011' send.out
+}
+
+@test "listen: a reader that goes away is 1, and clients are told: 1011" {
+	mkfifo pipe
+	in=pipe spawn reader head -c 100
+	out=pipe start_listen
+	spawn send "$send" --repeat 10000 --acks 100 "$url" "$golden/sine_adpcm.eet"
+	finish listen
+	[ "$status" = 1 ]
+	grep -q '^eet-listen: standard output: .*Broken pipe' listen.err
+	finish send
+	grep -q ' closed 1011' send.out
+}
