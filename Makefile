@@ -145,7 +145,7 @@ install: all
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
 	done
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/eet
-	install examples/* $(DESTDIR)$(PREFIX)/share/doc/eet/examples
+	cp examples/* $(DESTDIR)$(PREFIX)/share/doc/eet/examples
 	install -m 644 client/*.py client/requirements.txt $(DESTDIR)$(PREFIX)/share/eet/client
 
 dist:
