@@ -7,9 +7,89 @@ py() {
 	PYTHONPATH=$EET_ROOT/test /usr/bin/python3 - "$@"
 }
 
-# Memory of $pid in KiB that is not shared: what it has allocated, not what it has mapped.
-private_memory() {
-	sed -n 's/^RssAnon:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"
+# on_tmpfs SIZE COMMAND...: where "small" is a file system of that size, its own.
+on_tmpfs() {
+	local size=$1
+
+	shift
+	mkdir -p small
+	exec unshare -m sh -c 'mount -t tmpfs -o size="$0" none small && exec "$@"' "$size" "$@"
+}
+
+can_mount() {
+	[ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null
+}
+
+# start_small SIZE OPTION...: eet-listen there.
+start_small() {
+	local size=$1
+
+	shift
+	rm -f ready
+	mkfifo ready
+	spawn listen on_tmpfs "$size" sh -c 'exec eet-listen --ready-fd 4 "$@" 4> ready' - "$@" \
+		localhost:0
+	read -r -t 20 url < ready
+	port=${url##*:}
+	port=${port%%/*}
+	server=$pid
+	small=/proc/$server/root$PWD/small
+}
+
+grow() {
+	nsenter -t "$server" -m mount -o remount,size="$1" "$PWD/small"
+}
+
+# In the background: streams frames of 640 bytes until the server closes; its code into closed.
+flood() {
+	spawn flood env PYTHONPATH="$EET_ROOT/test" /usr/bin/python3 -c '
+import sys, threading
+from wsclient import *
+ws = connect(sys.argv[1], sndbuf=65536)
+ws.send(handshake())
+sent = 0
+def send():
+    global sent
+    try:
+        while sent < int(sys.argv[2]):
+            ws.send(frame(sent, sent.to_bytes(4, "little") * 160))
+            sent += 1
+        ws.send(struct.pack("!H", 1000), CLOSE)
+    except OSError:
+        pass
+threading.Thread(target=send, daemon=True).start()
+ws.sock.settimeout(60)
+print(*ws.closed(answer=False))
+' "$port" "${1:-1000000}"
+}
+
+# whole FILE: a mux log of whole records, whose frames of each session have no gap.  Prints how many.
+whole() {
+	py "$1" <<-'PY'
+		import sys
+		from wsclient import *
+		for o, frames, close in sessions(read_log(sys.argv[1])).values():
+		    assert [Record(0, 0, 0, f).seq for f in frames] == list(range(len(frames)))
+		    print(len(frames))
+	PY
+}
+
+# Do at least 60000 bytes wait in the pipe?
+pipe_is_full() {
+	py "$1" <<-'PY'
+		import fcntl, struct, sys, termios
+		waiting, = struct.unpack("i", fcntl.ioctl(int(sys.argv[1]), termios.FIONREAD, bytes(4)))
+		sys.exit(waiting < 60000)
+	PY
+}
+
+# Does it accept no more connections?
+refuses() {
+	! curl -s "http://127.0.0.1:$port/healthz"
+}
+
+says() {
+	grep -q "$1" listen.err
 }
 
 @test "listen: 50 streams against a reader that sleeps: nothing lost, little memory, all served" {
@@ -17,11 +97,11 @@ private_memory() {
 	exec 8<> pipe # so that neither end waits for the other
 	out=pipe start_listen -q
 	exec 9< pipe 8>&-
-	before=$(private_memory)
-	py "$port" "$pid" "$before" <<-'PY'
+	py "$port" "$pid" <<-'PY'
 		import os, select, struct, sys, threading, time
 		from wsclient import *
-		port, pid, before = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+		port, pid = sys.argv[1], int(sys.argv[2])
+		before = memory(pid)
 		N = 50
 		stop = threading.Event()
 		sent = [0] * N
@@ -34,10 +114,6 @@ private_memory() {
 		        sent[i] += 20
 		    assert ws.close() == (1000, "")
 
-		def memory():
-		    with open(f"/proc/{pid}/status") as f:
-		        return next(int(l.split()[1]) for l in f if l.startswith("RssAnon"))
-
 		sockets = [connect(port, sndbuf=65536) for i in range(N)]
 		threads = [threading.Thread(target=flood, args=(i, ws), daemon=True)
 		           for i, ws in enumerate(sockets)]
@@ -49,9 +125,9 @@ private_memory() {
 		    if sent != last:
 		        last, since = list(sent), time.monotonic()
 		    time.sleep(0.05)
-		grown = memory() - before
+		grown = memory(pid) - before
 		# 1 MiB, 64 KiB and an unfinished message per stream, and what a connection takes at all.
-		limit = 1024 + N * (64 + 1 + 16)
+		limit = 1024 + N * (64 + 1 + 16) + MEMORY_SLACK
 		assert grown < limit, f"{grown} KiB more, at most {limit}"
 
 		# Meanwhile others are served.
@@ -105,4 +181,270 @@ private_memory() {
 	exec 9<&-
 	finish listen
 	[ "$status" = 0 ]
+}
+
+@test "listen: nobody reads: said once after 5 s, /healthz says so, and it goes on when read" {
+	mkfifo pipe
+	exec 8<> pipe
+	out=pipe start_listen
+	exec 9< pipe 8>&-
+	flood 20000
+	[ "$(curl -sS "http://127.0.0.1:$port/healthz")" = ok ]
+	wait_for says 'standard output: nobody reads it; 1 stream is held back'
+	run -0 curl -sS -w '%{http_code}' "http://127.0.0.1:$port/healthz"
+	[ "$output" = $'nobody reads the output\n503' ]
+	in=/dev/fd/9 out=all spawn reader cat
+	exec 9<&-
+	finish flood
+	[ "$(cat flood.out)" = "1000" ] || [ "$(cat flood.out)" = "1000 " ]
+	wait_for says 'taken again'
+	[ "$(curl -sS "http://127.0.0.1:$port/healthz")" = ok ]
+	stop listen
+	[ "$status" = 0 ]
+	finish reader
+	[ "$(whole all)" = 20000 ]
+	[ "$(grep -c 'nobody reads' listen.err)" = 1 ]
+}
+
+@test "listen: SIGTERM while nobody reads: 5 s without progress, then 1 and what was lost" {
+	mkfifo pipe
+	exec 8<> pipe
+	out=pipe start_listen -q
+	exec 9< pipe 8>&-
+	flood
+	wait_for pipe_is_full 9
+	began=$EPOCHSECONDS
+	stop listen
+	[ "$status" = 1 ]
+	[ $((EPOCHSECONDS - began)) -ge 4 ] && [ $((EPOCHSECONDS - began)) -le 9 ]
+	finish flood
+	[ "$(cat flood.out)" = "1001 the server shuts down" ]
+	grep -qx 'eet-listen: standard output: the last [0-9]* bytes of the log could not be stored' listen.err
+	exec 9<&-
+}
+
+@test "listen: a second signal ends it at once" {
+	mkfifo pipe
+	exec 8<> pipe
+	out=pipe start_listen -q
+	exec 9< pipe 8>&-
+	py "$port" <<-'PY'
+		import sys
+		from wsclient import *
+		ws = connect(sys.argv[1])
+		ws.send(handshake())
+		for n in range(400):
+		    ws.send(frame(n, bytes(640)))
+		ws.close()
+	PY
+	kill -TERM "$pid"
+	wait_for refuses
+	kill -TERM "$pid"
+	wait_for -t 2 gone "$pid"
+	finish listen
+	[ "$status" = 1 ]
+	exec 9<&-
+}
+
+@test "listen: the reader dies: said, clients closed with 1011, exit 1" {
+	mkfifo pipe
+	spawn reader head -c 100000 pipe
+	out=pipe start_listen -q
+	flood
+	finish flood
+	[ "$(cat flood.out)" = "1011 the server's output is gone" ]
+	finish listen
+	[ "$status" = 1 ]
+	[[ $(< listen.err) == "eet-listen: standard output: the reader is gone: Broken pipe"* ]]
+	# Also when nothing is sent.
+	in=pipe spawn reader2 cat
+	out=pipe start_listen -q
+	stop reader2
+	finish listen
+	[ "$status" = 1 ]
+}
+
+@test "listen: /dev/full is exit 1, clients closed with 1011" {
+	for how in 'out=/dev/full start_listen -q' 'start_listen -q -o /dev/full'; do
+		eval "$how"
+		flood
+		finish flood
+		[ "$(cat flood.out)" = "1011 the server's output is gone" ]
+		finish listen
+		[ "$status" = 1 ]
+		[[ $(< listen.err) == "eet-listen: "*": No space left on device"* ]]
+	done
+}
+
+@test "listen: -o on a full disk: clients wait, said once, and it goes on when there is space" {
+	can_mount || skip "needs root, to mount a small file system"
+	start_small 1m -o small/log
+	flood 5000
+	wait_for says 'small/log: no space left'
+	run -0 curl -sS -w '%{http_code}' "http://127.0.0.1:$port/healthz"
+	[ "$output" = $'the disk is full\n503' ]
+	py "$port" <<-'PY'
+		import sys
+		from wsclient import *
+		ws = connect(sys.argv[1], "/ws/echo")
+		ws.send(b"x")
+		assert ws.recv() == (BINARY, b"x")
+	PY
+	grow 8m
+	finish flood
+	[[ $(< flood.out) == 1000* ]]
+	says 'small/log: there is space on the disk again'
+	cp "$small/log" log
+	[ "$(whole log)" = 5000 ]
+	stop listen
+	[ "$status" = 0 ]
+	[ "$(grep -c 'no space left' listen.err)" = 1 ]
+}
+
+@test "listen: SIGTERM while the disk is full: exit 1 within about a second, what was lost" {
+	can_mount || skip "needs root, to mount a small file system"
+	start_small 256k -q -o small/log
+	flood
+	wait_for says 'no space left'
+	kill -TERM "$server"
+	wait_for -t 3 gone "$server"
+	finish listen
+	[ "$status" = 1 ]
+	says 'small/log: the last [0-9]* bytes of the log could not be stored'
+	finish flood
+	[[ $(< flood.out) == 1001* ]]
+}
+
+@test "listen: --spool on a full disk waits, and goes on when there is space" {
+	can_mount || skip "needs root, to mount a small file system"
+	start_small 1m --spool small/out -t 1 --no-wav
+	flood 5000
+	wait_for says 'No space left'
+	run -0 curl -sS -w '%{http_code}' "http://127.0.0.1:$port/healthz"
+	[ "$output" = $'the disk is full\n503' ]
+	grow 16m
+	finish flood
+	[[ $(< flood.out) == 1000* ]]
+	exec 8< "$small"
+	stop listen
+	[ "$status" = 0 ]
+	[ "$(jq -s 'map(select(.event == "segment") | .frames) | add' /dev/fd/8/out/index.jsonl)" = 5000 ]
+	exec 8<&-
+}
+
+@test "listen: SIGTERM while the spool's disk is full: exit 1; a restart completes what is there" {
+	can_mount || skip "needs root, to mount a small file system"
+	start_small 512k -q --spool small/out -t 1 --no-wav
+	flood
+	wait_for says 'No space left'
+	exec 8< "$small"
+	kill -TERM "$server"
+	wait_for -t 3 gone "$server"
+	finish listen
+	[ "$status" = 1 ]
+	finish flood
+	cp -r /dev/fd/8/out out
+	exec 8<&-
+	start_listen -q --spool out
+	stop listen
+	[ "$status" = 0 ]
+	[ "$(echo out/*.part)" = 'out/*.part' ]
+}
+
+@test "listen: kill -9 loses nothing that was read a turn before, in a log and in a spool" {
+	for sink in '-o log' '--spool out'; do
+		# shellcheck disable=SC2086
+		start_listen -q $sink
+		py "$port" "$pid" <<-'PY'
+			import os, sys
+			from wsclient import *
+			port, pid = sys.argv[1], int(sys.argv[2])
+			clients = [connect(port) for i in range(10)]
+			for i, ws in enumerate(clients):
+			    ws.send(handshake(stream_id=i))
+			    ws.raw(b"".join(ws_frame(BINARY, frame(n, bytes([i]) * 640)) for n in range(300)))
+			for ws in clients:
+			    ws.send(b"", PING)
+			    ws.recv()
+			echo = connect(port, "/ws/echo")  # a turn later
+			os.kill(pid, 9)
+		PY
+		finish listen
+	done
+	[ "$(whole log | sort -u)" = 300 ]
+	start_listen -q --spool out
+	stop listen
+	[ "$(jq -sc 'map(select(.event == "segment") | [.frames, .recovered]) | unique' out/index.jsonl)" = \
+		'[[300,true]]' ]
+	[ "$(jq -s 'map(select(.event == "segment")) | length' out/index.jsonl)" = 10 ]
+	[ "$(echo out/*.part)" = 'out/*.part' ]
+}
+
+@test "listen: many connections that come and go, and crowds that say nothing" {
+	start_listen -q --handshake-timeout 2s
+	py "$port" "$pid" <<-'PY'
+		import os, socket, sys
+		from wsclient import *
+		port, pid = int(sys.argv[1]), int(sys.argv[2])
+		healthy = connect(port)
+		healthy.send(handshake())
+		def descriptors():
+		    return len(os.listdir(f"/proc/{pid}/fd"))
+		before = descriptors()
+		for i in range(3000):
+		    s = socket.create_connection(("127.0.0.1", port))
+		    if i % 3 == 0:
+		        s.sendall(upgrade_request()[:i % 100])
+		    if i % 5 == 0:
+		        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+		    s.close()
+		crowd = [socket.create_connection(("127.0.0.1", port)) for i in range(800)]
+		healthy.send(frame(0, bytes(640)))
+		connect(port, "/ws/echo").close()
+		for s in crowd:
+		    s.settimeout(20)
+		    assert s.recv(1) == b""  # each is closed in its time
+		healthy.send(frame(1, bytes(640)))
+		assert healthy.close() == (1000, "")
+		healthy.sock.close()
+		deadline = 200
+		while descriptors() > before - 1 and deadline > 0:
+		    connect(port, "/ws/echo").close()
+		    deadline -= 1
+		assert deadline > 0, (before, descriptors())
+	PY
+	stop listen
+	[ "$status" = 0 ]
+	[ "$(whole listen.out)" = 2 ]
+}
+
+@test "listen: more connections than descriptors: the others wait, said once" {
+	mkfifo ready
+	spawn listen bash -c 'ulimit -n 84; exec eet-listen --ready-fd 4 localhost:0 4> ready'
+	read -r -t 20 url < ready
+	port=${url##*:}
+	port=${port%%/*}
+	py "$port" "$pid" <<-'PY'
+		import sys, time
+		from wsclient import *
+		port, pid = sys.argv[1], sys.argv[2]
+		clients = [connect(port) for i in range(20)]
+		waiting = [open_socket(port) for i in range(20)]
+		for s in waiting:
+		    s.sendall(upgrade_request())
+		def cpu():
+		    with open(f"/proc/{pid}/stat") as f:
+		        fields = f.read().rsplit(")", 1)[1].split()
+		    return int(fields[11]) + int(fields[12])
+		before = cpu()
+		time.sleep(1)
+		assert cpu() - before < 20, "it spins"
+		for ws in clients:
+		    assert ws.close() == (1000, "")
+		for s in waiting:
+		    assert read_head(s)[0] == 101
+	PY
+	stop listen
+	[ "$status" = 0 ]
+	[ "$(grep -c 'connections, as many as' listen.err)" = 1 ]
 }

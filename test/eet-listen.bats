@@ -213,7 +213,7 @@ numbers() {
 	run -1 --separate-stderr eet-listen localhost:0 -o log
 	[[ $stderr == "eet-listen: log: not empty: --append"* ]]
 	size=$(stat -c %s log)
-	head -c 17 log > tail && cat tail >> log
+	head -c 17 log > end && cat end >> log
 	start_listen -o log --append
 	grep -qxF "eet-listen: log: offset $size: torn record cut off, 17 bytes" listen.err
 	grep -qxF "eet-listen: log: 2 sessions were left open, closed now as 1006" listen.err

@@ -237,6 +237,18 @@ def http(port, request, host="127.0.0.1"):
     return status, headers, body
 
 
+# ---- The server's memory ----
+
+# A sanitizer keeps for a while what was freed.
+MEMORY_SLACK = 256 << 10 if "ASAN_OPTIONS" in os.environ else 0
+
+
+def memory(pid):
+    """KiB that it has allocated and touched."""
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("RssAnon"))
+
+
 # ---- Mux logs ----
 
 OPEN, FRAME, CLOSED, TICK, ROTATE = 1, 2, 3, 4, 5

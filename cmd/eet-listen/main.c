@@ -28,7 +28,7 @@ static const char help[] =
     "Take streams of audio over WebSocket, and write what they send as a mux log to\n"
     "standard output, or as rotating files.  Listens on localhost:5096 by default.\n"
     "\n"
-    "  -o FILE                  write the log to FILE, which must be new or empty\n"
+    "  -o, --output FILE        write the log to FILE, which must be new or empty\n"
     "      --append             -o: go on with a log that is there\n"
     "      --raw                write a plain frame log, of one stream at a time\n"
     "      --spool DIR          write rotating files into DIR, and list them on\n"
