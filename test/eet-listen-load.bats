@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # eet-listen under pressure: readers that sleep, disks that are full, crashes, crowds.
-# shellcheck disable=SC2154
+# shellcheck disable=SC2016,SC2154
 load helper
 
 py() {
