@@ -42,8 +42,9 @@ completer_free_job(struct completer_job *j)
 {
 	if (j == NULL)
 		return;
-	if (j->is_session)
+	if (j->kind == COMPLETER_SESSION)
 		free(j->sums);
+	free(j->names);
 	free(j->line);
 	free(j);
 }
@@ -65,21 +66,17 @@ sum_up(struct completer_sums *s, const struct segment_facts *f)
 }
 
 static size_t
-segment_line(const struct completer_job *j, char out[INDEX_LINE + 1])
+segment_line(const struct completer_job *j, const char *eet, const char *wav,
+    char out[INDEX_LINE + 1])
 {
 	const struct segment_facts *f = &j->segment.facts;
-	char eet[NAME_SIZE + 8], wav[NAME_SIZE + 8];
 	const bool adpcm = f->format.codec == WIRE_ADPCM;
 
-	name_format(&j->segment.name, eet);
-	strcpy(wav, eet);
-	strcat(eet, ".eet");
-	strcat(wav, ".wav");
 	return index_format(
 	    &(struct index_entry){
 		.event = "segment",
 		.eet = eet,
-		.wav = j->segment.has_wav ? wav : NULL,
+		.wav = wav,
 		.session = j->segment.name.session,
 		.tag = j->tag,
 		.peer = j->peer,
@@ -142,40 +139,114 @@ session_line(const struct completer_job *j, char out[INDEX_LINE + 1])
 	    out);
 }
 
+/*
+ * A segment's line.  If there is a command to be run for it, that is said first, in the same write:
+ * a write that is torn by a crash then leaves a segment without its line, which is recovered.
+ */
+static int
+append_segment(const struct segment_dir *d, int index, struct completer_job *j)
+{
+	char lines[2 * INDEX_LINE + 1], eet[NAME_SIZE + 8], wav[NAME_SIZE + 8];
+	const char *wav_or_none = j->segment.has_wav ? wav : NULL;
+	size_t first = 0, len;
+
+	name_format(&j->segment.name, eet);
+	strcpy(wav, eet);
+	strcat(eet, ".eet");
+	strcat(wav, ".wav");
+	if (d->exec)
+		first = index_format_exec(eet, wav_or_none, j->segment.name.session, false, lines);
+	len = segment_line(j, eet, wav_or_none, lines + first);
+	if (j->line == NULL && (j->line = strndup(lines + first, len - 1)) == NULL)
+		return -1;
+	if (index_append(index, lines, first + len) == -1)
+		return -1;
+	if (j->sums != NULL)
+		sum_up(j->sums, &j->segment.facts);
+	return 0;
+}
+
+static int
+append_session(int index, struct completer_job *j)
+{
+	char line[INDEX_LINE + 1];
+	size_t len = session_line(j, line);
+
+	if (j->line == NULL && (j->line = strndup(line, len - 1)) == NULL)
+		return -1;
+	return index_append(index, line, len);
+}
+
+static int
+append_line(int index, const char *text)
+{
+	char line[INDEX_LINE + 2];
+
+	return index_append(index, line, (size_t)snprintf(line, sizeof line, "%s\n", text));
+}
+
+/* Flush what grows; a segment that has been completed since then needs it no more. */
+static int
+sync_names(const struct segment_dir *d, const struct completer_job *j, char failed[SEGMENT_PATH])
+{
+	for (size_t i = 0; i < j->n_names; i++) {
+		char file[NAME_SIZE + 16];
+		int fd, status;
+
+		name_format(&j->names[i], file);
+		strcat(file, ".eet.part");
+		segment_path(d, &j->names[i], ".eet.part", failed);
+		fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd == -1 && errno == ENOENT)
+			continue;
+		status = fd == -1 ? -1 : fdatasync(fd);
+		if (fd != -1)
+			close(fd);
+		if (status == -1)
+			return -1;
+	}
+	snprintf(failed, SEGMENT_PATH, "%s", d->path);
+	return fsync(d->fd);
+}
+
+static int
+finish(const struct segment_dir *d, int index, struct completer_job *j, char failed[SEGMENT_PATH])
+{
+	int status = -1;
+
+	snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
+	switch (j->kind) {
+	case COMPLETER_SEGMENT: status = append_segment(d, index, j); break;
+	case COMPLETER_SESSION: status = append_session(index, j); break;
+	case COMPLETER_LINE: status = append_line(index, j->line); break;
+	case COMPLETER_SYNC: status = sync_names(d, j, failed); break;
+	}
+	j->is_done = status == 0;
+	return status;
+}
+
 int
 completer_run(const struct segment_dir *d, int index, struct completer_job *const jobs[], size_t n,
     char failed[SEGMENT_PATH])
 {
 	struct segment *segments[BATCH];
-	char line[INDEX_LINE + 1];
-	size_t len, first = 0;
+	size_t first = 0;
 
-	/* Those that already have their line are done: a retry begins behind them. */
-	while (first < n && jobs[first]->line != NULL)
+	/* A retry begins behind those that are done. */
+	while (first < n && jobs[first]->is_done)
 		first++;
 	for (size_t i = first; i < n;) {
 		size_t m = 0;
 
 		for (; i < n && m < BATCH; i++)
-			if (!jobs[i]->is_session)
+			if (jobs[i]->kind == COMPLETER_SEGMENT)
 				segments[m++] = &jobs[i]->segment;
 		if (segment_complete(d, segments, m, failed) == -1)
 			return -1;
 	}
-	for (size_t i = first; i < n; i++) {
-		struct completer_job *j = jobs[i];
-
-		len = j->is_session ? session_line(j, line) : segment_line(j, line);
-		j->line = strndup(line, len - 1);
-		if (j->line == NULL || index_append(index, line, len) == -1) {
-			free(j->line);
-			j->line = NULL;
-			snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
+	for (size_t i = first; i < n; i++)
+		if (finish(d, index, jobs[i], failed) == -1)
 			return -1;
-		}
-		if (!j->is_session && j->sums != NULL)
-			sum_up(j->sums, &j->segment.facts);
-	}
 	if (d->sync && fdatasync(index) == -1) {
 		snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
 		return -1;
@@ -302,7 +373,8 @@ completer_put(struct completer *c, struct completer_job *j, char failed[SEGMENT_
 	if (c->error != 0 && !passes(c->error)) {
 		e = c->error;
 		memcpy(failed, c->failed, SEGMENT_PATH);
-	} else if (c->jobs >= COMPLETER_WAITING) {
+	} else if (c->jobs >= COMPLETER_WAITING &&
+	    (j->kind == COMPLETER_SEGMENT || j->kind == COMPLETER_SESSION)) {
 		e = EAGAIN;
 	} else {
 		j->next = NULL;
@@ -341,6 +413,17 @@ completer_take(struct completer *c, struct completer_job **doneo, char failed[SE
 	pthread_mutex_unlock(&c->lock);
 	errno = e;
 	return status;
+}
+
+bool
+completer_idle(struct completer *c)
+{
+	bool idle;
+
+	pthread_mutex_lock(&c->lock);
+	idle = c->jobs == 0;
+	pthread_mutex_unlock(&c->lock);
+	return idle;
 }
 
 static void

@@ -13,7 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Jobs that may wait; more are refused, which holds back whoever feeds the spool. */
+/*
+ * Segments and sessions that may wait; more are refused, which holds back whoever feeds the spool.
+ * The other jobs are few, because something has to happen before there is one.
+ */
 enum { COMPLETER_WAITING = 4096 };
 
 /* A session's sums over its segments; shared by its jobs, freed by the last one. */
@@ -26,9 +29,16 @@ struct completer_sums {
 	enum adpcm_layout layout;
 };
 
+enum completer_kind {
+	COMPLETER_SEGMENT, /* a segment to be completed */
+	COMPLETER_SESSION, /* a session's end: its line */
+	COMPLETER_LINE,    /* a line of another kind, ready in line */
+	COMPLETER_SYNC     /* what grows is fsynced: names */
+};
+
 struct completer_job {
 	struct completer_job *next;
-	bool is_session; /* a session's end, else a segment */
+	enum completer_kind kind;
 	char tag[WIRE_MAX_TAG + 1];
 	char peer[LOG_MAX_PEER + 1];
 	uint64_t first_us, last_us;  /* INDEX_UNKNOWN: null */
@@ -42,8 +52,11 @@ struct completer_job {
 	struct stream stream;
 	uint16_t close_code;
 	char close_reason[WIRE_MAX_REASON + 1];
-	/* The result: its line in the index, without newline. */
-	char *line;
+	/* Segments that grow. */
+	struct name *names;
+	size_t n_names;
+	char *line; /* in the index, without newline; of a segment or a session it is the result */
+	bool is_done; /* it is in the index, or was synced */
 };
 
 /*
@@ -76,6 +89,9 @@ int completer_fd(const struct completer *c);
  * goes on by itself; else it has ended), failed[] says where.
  */
 int completer_take(struct completer *c, struct completer_job **doneo, char failed[SEGMENT_PATH]);
+
+/* True when nothing waits or is being done. */
+bool completer_idle(struct completer *c);
 
 /* End the thread after what it is at (what waits is dropped), free all.  NULL is fine. */
 void completer_end(struct completer *c);

@@ -102,18 +102,26 @@ add_dbfs(struct text *t, const char *key, bool known, double v)
 		add(t, ",\"%s\":null", key);
 }
 
+static struct text
+begin(char *out, const char *event, const char *eet, const char *wav, uint32_t session)
+{
+	struct text t = { .p = out };
+
+	add(&t, "{\"event\":\"%s\"", event);
+	add_string(&t, "eet", eet);
+	add_string(&t, "wav", wav);
+	add_number(&t, "session", session);
+	return t;
+}
+
 size_t
 index_format(const struct index_entry *e, char out[INDEX_LINE + 1])
 {
 	const struct wire_handshake *f = e->format;
-	struct text t = { .p = out };
+	struct text t = begin(out, e->event, e->eet, e->wav, e->session);
 	double dbfs = 0;
 	bool known;
 
-	add(&t, "{\"event\":\"%s\"", e->event);
-	add_string(&t, "eet", e->eet);
-	add_string(&t, "wav", e->wav);
-	add_number(&t, "session", e->session);
 	add_number(&t, "stream_id", f->stream_id);
 	add_string(&t, "tag", e->tag);
 	add_string(&t, "peer", e->peer);
@@ -145,6 +153,29 @@ index_format(const struct index_entry *e, char out[INDEX_LINE + 1])
 		add_number(&t, "close_code", e->close_code != 0 ? e->close_code : INDEX_UNKNOWN);
 		add_string(&t, "close_reason", e->close_reason);
 	}
+	add(&t, "}\n");
+	return t.len;
+}
+
+size_t
+index_format_exec(const char *eet, const char *wav, uint32_t session, bool done,
+    char out[INDEX_LINE + 1])
+{
+	struct text t = begin(out, "exec", eet, wav, session);
+
+	add_string(&t, "state", done ? "done" : "pending");
+	add(&t, "}\n");
+	return t.len;
+}
+
+size_t
+index_format_removed(const char *eet, const char *wav, uint32_t session, uint64_t bytes,
+    const char *why, char out[INDEX_LINE + 1])
+{
+	struct text t = begin(out, "removed", eet, wav, session);
+
+	add_number(&t, "bytes", bytes);
+	add_string(&t, "why", why);
 	add(&t, "}\n");
 	return t.len;
 }
@@ -230,28 +261,55 @@ value_of(const char *line, const char *key)
 	return p != NULL ? p + strlen(key) : NULL;
 }
 
+static bool
+event_of(const char *line, enum index_event *o)
+{
+	static const struct {
+		const char *start;
+		enum index_event event;
+	} known[] = {
+		{ "{\"event\":\"segment\"", INDEX_SEGMENT },
+		{ "{\"event\":\"session\"", INDEX_SESSION },
+		{ "{\"event\":\"exec\"", INDEX_EXEC_PENDING },
+		{ "{\"event\":\"removed\"", INDEX_REMOVED },
+	};
+	const char *state = value_of(line, "\"state\":\"");
+
+	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+		if (strncmp(line, known[i].start, strlen(known[i].start)) != 0)
+			continue;
+		*o = known[i].event;
+		if (*o == INDEX_EXEC_PENDING && state != NULL && strncmp(state, "done\"", 5) == 0)
+			*o = INDEX_EXEC_DONE;
+		return true;
+	}
+	return false;
+}
+
 static void
-each_line(char *line, void (*fn)(void *arg, const char *eet, uint32_t session), void *arg)
+each_line(char *line, void (*fn)(void *arg, const struct index_item *item), void *arg)
 {
 	const char *session = value_of(line, "\"session\":");
 	const char *eet = value_of(line, "\"eet\":\"");
+	struct index_item item = { .eet = "" };
 	char *end;
 	unsigned long long n;
 
-	if (session == NULL || *session < '0' || *session > '9')
+	if (!event_of(line, &item.event) || session == NULL || *session < '0' || *session > '9')
 		return;
 	n = strtoull(session, NULL, 10);
 	if (n > UINT32_MAX)
 		return;
-	if (eet != NULL && (end = strchr(eet, '"')) != NULL)
+	item.session = (uint32_t)n;
+	if (eet != NULL && (end = strchr(eet, '"')) != NULL) {
 		*end = '\0';
-	else
-		eet = "";
-	fn(arg, eet, (uint32_t)n);
+		item.eet = eet;
+	}
+	fn(arg, &item);
 }
 
 int
-index_each(int fd, void (*fn)(void *arg, const char *eet, uint32_t session), void *arg)
+index_each(int fd, void (*fn)(void *arg, const struct index_item *item), void *arg)
 {
 	char buf[8 * INDEX_LINE];
 	bool foreign = false; /* it begins within a line longer than any of ours */

@@ -47,6 +47,15 @@ struct index_entry {
 size_t index_format(const struct index_entry *e, char out[INDEX_LINE + 1]);
 
 /*
+ * Write the line of a segment's --exec command: it is to be run, or has succeeded.  And of a segment
+ * that was removed, because of that limit.  As index_format().
+ */
+size_t index_format_exec(const char *eet, const char *wav, uint32_t session, bool done,
+    char out[INDEX_LINE + 1]);
+size_t index_format_removed(const char *eet, const char *wav, uint32_t session, uint64_t bytes,
+    const char *why, char out[INDEX_LINE + 1]);
+
+/*
  * Open (create with mode) the index of a directory, for appending; a torn last line is cut.
  * *cuto: how many bytes that were.  Descriptor, or -1 with errno.
  */
@@ -58,10 +67,25 @@ int index_open(int dirfd, mode_t mode, uint64_t *cuto);
  */
 int index_append(int fd, const char *line, size_t len);
 
+enum index_event {
+	INDEX_SEGMENT,
+	INDEX_SESSION,
+	INDEX_EXEC_PENDING,
+	INDEX_EXEC_DONE,
+	INDEX_REMOVED
+};
+
+/* What a line says: the segment's file ("" for a session), and its session. */
+struct index_item {
+	enum index_event event;
+	const char *eet;
+	uint32_t session;
+};
+
 /*
- * Call fn for each line: the segment file it lists ("" if none), and its session.
- * Memory stays constant; lines that are not ours are passed over.  0, or -1 with errno.
+ * Call fn for each line.  Memory stays constant; lines that are not ours are passed over.
+ * 0, or -1 with errno.
  */
-int index_each(int fd, void (*fn)(void *arg, const char *eet, uint32_t session), void *arg);
+int index_each(int fd, void (*fn)(void *arg, const struct index_item *item), void *arg);
 
 #endif

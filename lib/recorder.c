@@ -44,13 +44,20 @@ recorder_option(struct recorder_options *o, int c, const char *arg)
 	case RECORDER_NO_WAV: s->wav = false; break;
 	case RECORDER_JSON: o->json = true; break;
 	case RECORDER_SYNC:
-		if (strcmp(arg, "segment") == 0)
-			s->sync = SPOOL_SYNC_SEGMENT;
-		else if (strcmp(arg, "none") == 0)
-			s->sync = SPOOL_SYNC_NONE;
-		else
-			cli_usage("--sync %s: segment or none", arg);
+		s->sync = strcmp(arg, "none") == 0 ? SPOOL_SYNC_NONE : SPOOL_SYNC_SEGMENT;
+		s->sync_us = 0;
+		if (strcmp(arg, "segment") != 0 && strcmp(arg, "none") != 0 &&
+		    (!cli_parse_duration(arg, &s->sync_us) || s->sync_us == 0))
+			cli_usage("--sync %s: segment, none or a time", arg);
 		break;
+	case RECORDER_ALIGN: s->align = true; break;
+	case RECORDER_EXEC: s->exec = arg; break;
+	case RECORDER_EXEC_JOBS:
+		s->exec_jobs = (unsigned)cli_number("--exec-jobs", arg, 1, 256);
+		break;
+	case RECORDER_KEEP_BYTES: s->keep.keep_bytes = cli_size("--keep-bytes", arg); break;
+	case RECORDER_KEEP_AGE: s->keep.keep_age_us = cli_duration("--keep-age", arg); break;
+	case RECORDER_MIN_FREE: s->keep.min_free = cli_size("--min-free", arg); break;
 	case RECORDER_MODE: s->mode = cli_mode("--mode", arg); break;
 	case RECORDER_LAYOUT:
 		s->layout = input_layout(arg);
@@ -95,9 +102,11 @@ report(void *arg, const struct spool_report *s)
 		}
 		break;
 	case SPOOL_SESSION:
+	case SPOOL_LINE:
 		if (r->options.json)
 			list(r, s->line);
 		break;
+	case SPOOL_DETAIL: cli_note(1, "%s", s->text); break;
 	case SPOOL_NOTE: cli_note(0, "%s", s->text); break;
 	case SPOOL_WARNING: cli_warnx("%s", s->text); break;
 	case SPOOL_DAMAGE:

@@ -17,7 +17,13 @@ enum recorder_option {
 	RECORDER_JSON,
 	RECORDER_SYNC,
 	RECORDER_MODE,
-	RECORDER_LAYOUT
+	RECORDER_LAYOUT,
+	RECORDER_ALIGN,
+	RECORDER_EXEC,
+	RECORDER_EXEC_JOBS,
+	RECORDER_KEEP_BYTES,
+	RECORDER_KEEP_AGE,
+	RECORDER_MIN_FREE
 };
 
 #define RECORDER_SHORT "t:s:"
@@ -29,7 +35,13 @@ enum recorder_option {
 	{ "json", no_argument, NULL, RECORDER_JSON }, \
 	{ "sync", required_argument, NULL, RECORDER_SYNC }, \
 	{ "mode", required_argument, NULL, RECORDER_MODE }, \
-	{ "layout", required_argument, NULL, RECORDER_LAYOUT }
+	{ "layout", required_argument, NULL, RECORDER_LAYOUT }, \
+	{ "align", no_argument, NULL, RECORDER_ALIGN }, \
+	{ "exec", required_argument, NULL, RECORDER_EXEC }, \
+	{ "exec-jobs", required_argument, NULL, RECORDER_EXEC_JOBS }, \
+	{ "keep-bytes", required_argument, NULL, RECORDER_KEEP_BYTES }, \
+	{ "keep-age", required_argument, NULL, RECORDER_KEEP_AGE }, \
+	{ "min-free", required_argument, NULL, RECORDER_MIN_FREE }
 /* clang-format on */
 
 /* Their part of --help: lines of "  -t, --time TIME   …". */
@@ -37,13 +49,20 @@ enum recorder_option {
 #define RECORDER_HELP \
 	"  -t, --time TIME      end a segment after TIME of its session (10s; 0: never)\n" \
 	"  -s, --size SIZE      end a segment before its log grows larger than SIZE\n" \
+	"      --align          end segments at multiples of TIME in UTC\n" \
 	"      --no-wav         write logs only, no WAV files\n" \
 	"      --json           list index lines instead of paths\n" \
-	"      --sync WHEN      fsync a completed segment (segment), or leave it to the\n" \
-	"                       system (none)\n" \
+	"      --sync WHEN      fsync segments when they are complete (segment), growing ones\n" \
+	"                       too, so often (TIME), or leave it to the system (none)\n" \
 	"      --mode MODE      permissions of files (0640)\n" \
 	"      --layout LAYOUT  ADPCM layout: state, state-high, wav or bare, instead of\n" \
-	"                       the one that each segment shows\n"
+	"                       the one that each segment shows\n" \
+	"      --exec CMD       run sh -c CMD for each completed segment, with the log as $1\n" \
+	"                       and the WAV as $2, again until it succeeds\n" \
+	"      --exec-jobs N    run so many at once (4)\n" \
+	"      --keep-bytes SIZE, --keep-age TIME, --min-free SIZE\n" \
+	"                       remove the oldest complete segments when they are more\n" \
+	"                       or older than that, or leave less space free\n"
 /* clang-format on */
 
 struct recorder_options {

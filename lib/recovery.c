@@ -160,15 +160,16 @@ list(struct recovery *rc)
 }
 
 static void
-mark(void *arg, const char *eet, uint32_t session)
+mark(void *arg, const struct index_item *item)
 {
 	struct recovery *rc = arg;
 	size_t low = 0, high = rc->n, stem;
 	struct found key = { 0 }, *f; /* the one of that name, or the next */
 
-	if (session > rc->last)
-		rc->last = session;
-	if (name_suffix(eet, &stem) != NAME_EET || !name_parse(eet, stem, &key.name))
+	if (item->session > rc->last)
+		rc->last = item->session;
+	if (item->event != INDEX_SEGMENT || name_suffix(item->eet, &stem) != NAME_EET ||
+	    !name_parse(item->eet, stem, &key.name))
 		return;
 	while (low < high) {
 		size_t middle = (low + high) / 2;

@@ -24,6 +24,7 @@ struct segment_dir {
 	mode_t mode;
 	bool wav;
 	bool sync; /* fsync files and directory */
+	bool exec; /* completed segments have a command to be run for them */
 	bool layout_given;
 	enum adpcm_layout layout;
 };

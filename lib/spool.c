@@ -13,12 +13,14 @@
 #include "index.h"
 #include "recovery.h"
 #include "segment.h"
+#include "upkeep.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
@@ -40,7 +42,8 @@ struct session {
 	struct name name; /* of the one before, while none grows */
 	uint64_t size;    /* bytes, those still to be written included */
 	uint64_t first_us, gap_before;
-	uint64_t boundary;                /* it ends there */
+	bool unsynced;     /* --sync TIME: something was written since the last time */
+	uint64_t boundary; /* it ends there */
 	TAILQ_ENTRY(session) by_boundary; /* in sp->growing */
 
 	/* What of it is still in the caller's memory. */
@@ -63,12 +66,17 @@ struct spool {
 	char *path;
 	int index;
 	struct completer *completer;
+	struct upkeep *upkeep;
+	int epoll; /* both have something for spool_reap() */
 	uint32_t last_session;
 	struct sessions all;     /* in the order of their numbers */
 	struct sessions growing; /* those with a segment, by its boundary */
 	struct sessions dirty;
 	struct sessions ending; /* by number */
 	bool collected;         /* what the current record ends is in that list */
+	uint64_t last_us;       /* the last record's time */
+	uint64_t sync_at;       /* --sync TIME: when it is due */
+	bool syncing;           /* … and the last one is not over */
 	char failure[SPOOL_TEXT];
 };
 
@@ -80,6 +88,7 @@ spool_defaults(struct spool_options *o)
 		.wav = true,
 		.sync = SPOOL_SYNC_SEGMENT,
 		.mode = 0640,
+		.exec_jobs = 4,
 		.stop_fd = -1,
 	};
 }
@@ -93,7 +102,7 @@ spool_failure(const struct spool *sp)
 int
 spool_fd(const struct spool *sp)
 {
-	return completer_fd(sp->completer);
+	return sp->epoll;
 }
 
 /*
@@ -131,6 +140,14 @@ lock_directory(struct spool *sp, char text[SPOOL_TEXT])
 	return 0;
 }
 
+static int
+watch(const struct spool *sp, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	return epoll_ctl(sp->epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
 struct spool *
 spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT])
 {
@@ -149,13 +166,14 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 	TAILQ_INIT(&sp->growing);
 	TAILQ_INIT(&sp->dirty);
 	TAILQ_INIT(&sp->ending);
-	sp->index = -1;
+	sp->index = sp->epoll = -1;
 	sp->dir = (struct segment_dir){
 		.fd = -1,
 		.path = sp->path = strndup(dir, len),
 		.mode = o->mode,
 		.wav = o->wav,
 		.sync = o->sync == SPOOL_SYNC_SEGMENT,
+		.exec = o->exec != NULL,
 		.layout_given = o->layout_given,
 		.layout = o->layout,
 	};
@@ -174,7 +192,11 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 	}
 	if (recovery_run(&sp->dir, sp->index, o, &sp->last_session, text) == -1)
 		goto fail;
-	if ((sp->completer = completer_new(&sp->dir, sp->index)) == NULL)
+	if ((sp->completer = completer_new(&sp->dir, sp->index)) == NULL ||
+	    (sp->upkeep = upkeep_new(&sp->dir, sp->index, &sp->options, sp->completer, text)) ==
+		NULL ||
+	    (sp->epoll = epoll_create1(EPOLL_CLOEXEC)) == -1 ||
+	    watch(sp, completer_fd(sp->completer)) == -1 || watch(sp, upkeep_fd(sp->upkeep)) == -1)
 		goto fail;
 	text[0] = '\0';
 	return sp;
@@ -206,7 +228,10 @@ spool_close(struct spool *sp)
 
 	if (sp == NULL)
 		return;
+	upkeep_free(sp->upkeep);
 	completer_end(sp->completer);
+	if (sp->epoll != -1)
+		close(sp->epoll);
 	while ((s = TAILQ_FIRST(&sp->all)) != NULL)
 		session_free(sp, s);
 	if (sp->index != -1)
@@ -273,8 +298,36 @@ write_out(struct spool *sp, struct session *s)
 		return fail(sp, s);
 	}
 	s->iov_first = s->iov_n = 0;
+	s->unsynced = true;
 	TAILQ_REMOVE(&sp->dirty, s, by_flush);
 	return 0;
+}
+
+/* Have fsynced, by the thread, what was written since the last time.  Not done: soon again. */
+static void
+sync_growing(struct spool *sp)
+{
+	struct completer_job *j;
+	struct session *s;
+	size_t n = 0;
+
+	TAILQ_FOREACH(s, &sp->growing, by_boundary)
+	n += s->unsynced;
+	if (n == 0 || (j = calloc(1, sizeof *j)) == NULL)
+		return;
+	j->kind = COMPLETER_SYNC;
+	if ((j->names = calloc(n, sizeof *j->names)) != NULL)
+		TAILQ_FOREACH(s, &sp->growing, by_boundary)
+	if (s->unsynced)
+		j->names[j->n_names++] = s->name;
+	if (j->n_names == n && completer_put(sp->completer, j, sp->failure) == 0) {
+		TAILQ_FOREACH(s, &sp->growing, by_boundary)
+		s->unsynced = false;
+		sp->sync_at = sp->last_us + sp->options.sync_us;
+		sp->syncing = true;
+	} else {
+		completer_free_job(j);
+	}
 }
 
 int
@@ -285,6 +338,8 @@ spool_flush(struct spool *sp)
 	while ((s = TAILQ_FIRST(&sp->dirty)) != NULL)
 		if (write_out(sp, s) == -1)
 			return -1;
+	if (sp->options.sync_us > 0 && !sp->syncing && sp->last_us >= sp->sync_at)
+		sync_growing(sp);
 	return 0;
 }
 
@@ -394,7 +449,7 @@ end_session(struct spool *sp, struct session *s)
 	struct completer_job *j = new_job(s);
 
 	if (j != NULL) {
-		j->is_session = true;
+		j->kind = COMPLETER_SESSION;
 		j->session = s->number;
 		j->stream = s->log->stream;
 		j->first_us = s->has_frames ? s->t0 : INDEX_UNKNOWN;
@@ -501,8 +556,11 @@ begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
 	s->first_us = t;
 	s->gap_before = r->step.gap;
 	s->boundary = UINT64_MAX;
-	if (period > 0)
-		s->boundary = s->t0 + ((t - s->t0) / period + 1) * period;
+	if (period > 0) {
+		uint64_t from = sp->options.align ? 0 : s->t0;
+
+		s->boundary = from + ((t - from) / period + 1) * period;
+	}
 	insert_by_boundary(sp, s);
 	return 0;
 }
@@ -540,6 +598,7 @@ spool_put(struct spool *sp, const struct log_record *r)
 	if (r->event == LOG_FRAME && take_frame(sp, r->session->user, r) == -1)
 		return -1;
 	sp->collected = false;
+	sp->last_us = r->time_us;
 	return 0;
 }
 
@@ -582,6 +641,22 @@ report_segment(struct spool *sp, const struct completer_job *j)
 	}
 }
 
+static int
+take_result(struct spool *sp, const struct completer_job *j)
+{
+	struct spool_report line = { .kind = SPOOL_SESSION, .line = j->line };
+
+	switch (j->kind) {
+	case COMPLETER_SEGMENT:
+		report_segment(sp, j);
+		return upkeep_completed(sp->upkeep, &j->segment.name, j->segment.has_wav);
+	case COMPLETER_LINE: line.kind = SPOOL_LINE; /* fallthrough */
+	case COMPLETER_SESSION: sp->options.report(sp->options.arg, &line); break;
+	case COMPLETER_SYNC: sp->syncing = false; break;
+	}
+	return 0;
+}
+
 int
 spool_reap(struct spool *sp)
 {
@@ -591,13 +666,18 @@ spool_reap(struct spool *sp)
 
 	for (struct completer_job *j = done; j != NULL; j = next) {
 		next = j->next;
-		if (j->is_session)
-			sp->options.report(sp->options.arg,
-			    &(struct spool_report){ .kind = SPOOL_SESSION, .line = j->line });
-		else
-			report_segment(sp, j);
+		if (take_result(sp, j) == -1 && status != -1) {
+			e = errno;
+			snprintf(failed, sizeof failed, "%s", sp->path);
+			status = -1;
+		}
 		completer_free_job(j);
 	}
+	if (!upkeep_step(sp->upkeep) && status == 1)
+		status = 0;
+	/* Commands that succeeded have a line to be written. */
+	if (status == 1 && !completer_idle(sp->completer))
+		status = 0;
 	if (status == -1)
 		memcpy(sp->failure, failed, sizeof failed);
 	errno = e;

@@ -12,6 +12,7 @@
 
 #include "adpcm.h"
 #include "log.h"
+#include "retention.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +23,9 @@ enum spool_sync { SPOOL_SYNC_SEGMENT, SPOOL_SYNC_NONE };
 enum spool_report_kind {
 	SPOOL_SEGMENT, /* a segment is complete: eet, wav (NULL with --no-wav), line */
 	SPOOL_SESSION, /* a session has ended and all its segments are complete: line */
+	SPOOL_LINE,    /* something else that the index now says: line */
 	SPOOL_NOTE,    /* something to know: text */
+	SPOOL_DETAIL,  /* something to know for who wants to know all: text */
 	SPOOL_WARNING, /* something is wrong, nothing of this run is lost: text */
 	SPOOL_DAMAGE   /* stored data is damaged: text */
 };
@@ -37,12 +40,17 @@ struct spool_report {
 
 struct spool_options {
 	uint64_t period_us; /* -t; 0: time ends no segment */
+	bool align;         /* boundaries at multiples of the period in UTC */
 	uint64_t size;      /* -s; 0: size ends no segment */
 	bool wav;           /* write .wav files */
 	enum spool_sync sync;
-	mode_t mode; /* of files; the umask is honoured */
+	uint64_t sync_us; /* what grows is fsynced so often; 0: not before it is complete */
+	mode_t mode;      /* of files; the umask is honoured */
 	bool layout_given;
 	enum adpcm_layout layout;
+	const char *exec;   /* command for each completed segment, NULL: none */
+	unsigned exec_jobs; /* how many at once */
+	struct retention_limits keep;
 	int stop_fd; /* spool_open() gives up (EINTR) when this is readable; -1: never */
 	/* Called from within spool_open(), spool_reap() and spool_close(), in the caller's thread. */
 	void (*report)(void *arg, const struct spool_report *r);
@@ -84,8 +92,8 @@ int spool_flush(struct spool *sp);
 int spool_fd(const struct spool *sp);
 
 /*
- * Deliver reports.  1: everything that ended is completed; 0: more is being
- * completed; -1: completing failed: ENOSPC, EDQUOT: it waits for space and
+ * Deliver reports, start commands, remove what is no longer kept.  1: everything that ended is
+ * completed, and its commands have succeeded; 0: more is to be done; -1: completing failed: ENOSPC, EDQUOT: it waits for space and
  * goes on by itself; anything else: for good, spool_failure() says what.
  */
 int spool_reap(struct spool *sp);
