@@ -178,54 +178,60 @@ close_now(struct client *c)
 	lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
-/* The peer sends a close frame: 2 bytes of code, and a reason. */
+/* The peer sends a close frame: 2 bytes of code, and a reason.  They are sent back as they are. */
 static int
-peer_closes(struct client *c, const uint8_t *in, size_t len)
+peer_closes(struct client *c, uint8_t *in, size_t len)
 {
 	static const char bad[] = "close reason that is not valid UTF-8";
 	char reason[WIRE_MAX_REASON + 1] = "";
 	/* RFC 6455, section 7.1.5: 1005 when there is no code. */
-	uint16_t code = 1005;
+	uint16_t code = len == 0 ? 1005 : LWS_CLOSE_STATUS_PROTOCOL_ERR;
+	bool sound = len <= 2;
 
 	if (c->ending)
 		return 0;
 	c->ending = true;
-	if (len == 1)
-		code = LWS_CLOSE_STATUS_PROTOCOL_ERR;
-	if (len >= 2)
+	if (len >= 2) {
+		/* libwebsockets has made 1002 of those below 5000 that nobody may send. */
+		if ((in[0] << 8 | in[1]) >= 5000) {
+			in[0] = LWS_CLOSE_STATUS_PROTOCOL_ERR >> 8;
+			in[1] = LWS_CLOSE_STATUS_PROTOCOL_ERR & 0xff;
+		}
 		code = (uint16_t)(in[0] << 8 | in[1]);
-	if (len > 2 && len - 2 <= WIRE_MAX_REASON && utf8_valid(in + 2, len - 2))
+	}
+	if (len > 2 && len - 2 <= WIRE_MAX_REASON && utf8_valid(in + 2, len - 2)) {
 		memcpy(reason, in + 2, len - 2);
-	else if (len > 2)
-		code = LWS_CLOSE_STATUS_INVALID_PAYLOAD;
+		sound = true;
+	}
 	if (c->kind == CLIENT_AUDIO)
-		audio_end(c, code, reason);
-	if (code != LWS_CLOSE_STATUS_INVALID_PAYLOAD || reason[0] != '\0')
+		audio_end(c, sound ? code : LWS_CLOSE_STATUS_INVALID_PAYLOAD, reason);
+	if (sound)
 		return 0;
 	lws_close_reason(c->wsi, LWS_CLOSE_STATUS_INVALID_PAYLOAD, (unsigned char *)bad,
 	    sizeof bad - 1);
 	return -1;
 }
 
-/* Its WebSocket is gone: died, or closed by libwebsockets because of a breach of RFC 6455. */
+/*
+ * Its WebSocket is gone: it died, or libwebsockets closes it for a breach of RFC 6455, which is
+ * 1002.  The reason may have been overwritten by a ping that came behind.
+ */
 static void
 closed(struct client *c)
 {
 	const uint8_t *payload = lws_get_close_payload(c->wsi);
 	int len = lws_get_close_length(c->wsi);
 	char reason[WIRE_MAX_REASON + 1] = "";
-	uint16_t code = WIRE_CLOSE_ABNORMAL;
 
 	if (c->ending)
 		return;
 	c->ending = true;
-	if (len >= 2) {
-		code = (uint16_t)(payload[0] << 8 | payload[1]);
-		if (len - 2 <= WIRE_MAX_REASON && utf8_valid(payload + 2, (size_t)len - 2))
-			memcpy(reason, payload + 2, (size_t)len - 2);
-	}
-	if (c->kind == CLIENT_AUDIO)
-		audio_end(c, code, reason);
+	if (c->kind != CLIENT_AUDIO)
+		return;
+	if (len > 2 && len - 2 <= WIRE_MAX_REASON &&
+	    (payload[0] << 8 | payload[1]) == LWS_CLOSE_STATUS_PROTOCOL_ERR)
+		memcpy(reason, payload + 2, (size_t)len - 2);
+	audio_end(c, len > 0 ? LWS_CLOSE_STATUS_PROTOCOL_ERR : WIRE_CLOSE_ABNORMAL, reason);
 }
 
 /* Its connection is gone. */
