@@ -52,13 +52,13 @@ enum recorder_option {
 	"      --align          end segments at multiples of TIME in UTC\n" \
 	"      --no-wav         write logs only, no WAV files\n" \
 	"      --json           list index lines instead of paths\n" \
-	"      --sync WHEN      fsync segments when they are complete (segment), growing ones\n" \
-	"                       too, so often (TIME), or leave it to the system (none)\n" \
+	"      --sync WHEN      fsync segments when they are complete (segment), growing\n" \
+	"                       ones too, so often (TIME), or leave it to the system (none)\n" \
 	"      --mode MODE      permissions of files (0640)\n" \
 	"      --layout LAYOUT  ADPCM layout: state, state-high, wav or bare, instead of\n" \
 	"                       the one that each segment shows\n" \
-	"      --exec CMD       run sh -c CMD for each completed segment, with the log as $1\n" \
-	"                       and the WAV as $2, again until it succeeds\n" \
+	"      --exec CMD       run sh -c CMD for each completed segment, with the log as\n" \
+	"                       $1 and the WAV as $2, again until it succeeds\n" \
 	"      --exec-jobs N    run so many at once (4)\n" \
 	"      --keep-bytes SIZE, --keep-age TIME, --min-free SIZE\n" \
 	"                       remove the oldest complete segments when they are more\n" \

@@ -1,12 +1,11 @@
 #!/usr/bin/env bats
-# What all programs have in common: help, exit statuses, messages, no binary to a terminal.
+# What all programs have in common: help, options, exit statuses, messages.
 # shellcheck disable=SC2154 # the helper and `run` set them
 load helper
 
 setup() {
 	eet_setup
 	golden=$EET_ROOT/data/logs
-	send=$EET_ROOT/test/send.py
 }
 
 @test "all: --help and --version are on stdout, exit 0; on a full disk they are 1" {
@@ -92,42 +91,4 @@ setup() {
 	[ ! -s err ]
 	eet-wav -q -d wav out 2> err
 	[ ! -s err ]
-}
-
-@test "listen: a log is not written to a terminal" {
-	run -2 script -qec 'eet-listen localhost:0' /dev/null
-	[[ $output == *"eet-listen: "*terminal* ]]
-	refute grep -q listening <<< "$output"
-}
-
-@test "listen: what can't be written to is 1, with its name" {
-	run -1 --separate-stderr eet-listen localhost:0 -o missing/log
-	[[ $stderr == "eet-listen: missing/log: No such file or directory" ]]
-	touch file
-	run -1 --separate-stderr eet-listen localhost:0 --spool file
-	[[ $stderr == "eet-listen: file: "* ]]
-}
-
-@test "listen: on a full disk it waits; a signal ends that with 1" {
-	out=/dev/full start_listen
-	# shellcheck disable=SC2097,SC2098 # spawn's own
-	spawn send "$send" --hold "$url" "$golden/sine_adpcm.eet"
-	wait_for grep -q '^eet-listen: .*No space left on device' listen.err
-	refute gone "${pids[listen]}"
-	stop listen
-	[ "$status" = 1 ]
-	finish send
-	grep -q ' closed 1001\| closed 1011' send.out
-}
-
-@test "listen: a reader that goes away is 1, and clients are told: 1011" {
-	mkfifo pipe
-	in=pipe spawn reader head -c 100
-	out=pipe start_listen
-	spawn send "$send" --repeat 10000 --acks 100 "$url" "$golden/sine_adpcm.eet"
-	finish listen
-	[ "$status" = 1 ]
-	grep -q '^eet-listen: standard output: .*Broken pipe' listen.err
-	finish send
-	grep -q ' closed 1011' send.out
 }

@@ -14,9 +14,12 @@ help_options() {
 		tr -d ' ,' | sort -u
 }
 
-# Options that have an .It in the manual.
+# Options that have an .It in the manual: the words behind Fl, up to another macro.
 manual_options() {
-	grep -E '^\.It (Fl|Xo Fl)' "$1" | grep -oE 'Fl -?[a-zA-Z0-9][a-z0-9-]*' | sed 's/^Fl /-/' | sort -u
+	awk '/^\.It / { for (i = 2; i <= NF; i++) {
+		if ($i ~ /^[A-Z][a-z]$/) flag = $i == "Fl"
+		else if (flag && $i ~ /^-?[a-zA-Z0-9]/) print "-" $i
+	}; flag = 0 }' "$1" | sort -u
 }
 
 # The lines of a page's EXAMPLES that begin with `$ `, as a reader sees and copies them.

@@ -55,12 +55,10 @@ async def acknowledged(connection):
         await (await connection.ping())
 
 
-async def send(options, path, stop):
+async def send(connection, options, path, stop):
     def tell(what):
         print(os.path.basename(path), what, flush=True)
 
-    connection = await websockets.connect(options.url, compression=None, ping_interval=None,
-                                          open_timeout=30, close_timeout=20, max_size=None)
     count = -1  # the handshake is no frame
     try:
         for message in messages(path, options.raw, options.repeat):
@@ -97,7 +95,11 @@ async def main():
     options = parser.parse_args()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    done = await asyncio.gather(*(send(options, path, stop) for path in options.logs))
+    connections = await asyncio.gather(*(
+        websockets.connect(options.url, compression=None, ping_interval=None, open_timeout=30,
+                           close_timeout=20, max_size=None) for _ in options.logs))
+    done = await asyncio.gather(*(send(connection, options, path, stop)
+                                  for connection, path in zip(connections, options.logs)))
     return 0 if all(done) else 1
 
 
