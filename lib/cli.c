@@ -4,6 +4,8 @@
  */
 #include "cli.h"
 
+#include "utf8.h"
+
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -46,25 +48,12 @@ cli_name(void)
 static size_t
 printable(const unsigned char *s, size_t len)
 {
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	uint32_t c = s[0];
-	size_t n, i;
+	size_t n = utf8_character(s, len);
 
-	if (c < 0x80)
-		return c >= 0x20 && c != 0x7f;
-	n = c >= 0xf8 ? 0 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 0;
-	if (n == 0 || n > len)
+	if (n == 1 && (s[0] < 0x20 || s[0] == 0x7f))
 		return 0;
-	c &= 0x7fU >> n;
-	for (i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (s[i] & 0x3f);
-	}
-	/* C1 controls, overlong forms, surrogates, and what is past the end of Unicode */
-	if (c < 0xa0 || c < least[n] || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff)
-		return 0;
-	return n;
+	/* C1 controls, U+0080 to U+009F */
+	return n == 2 && s[0] == 0xc2 && s[1] < 0xa0 ? 0 : n;
 }
 
 size_t

@@ -1,183 +1,91 @@
 #include "index.h"
 
 #include "fdio.h"
+#include "json.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct text {
-	char *p;
-	size_t len;
-};
-
-__attribute__((format(printf, 2, 3))) static void
-add(struct text *t, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(t->p + t->len, INDEX_LINE + 1 - t->len, fmt, ap);
-	va_end(ap);
-	if (n > 0)
-		t->len += (size_t)n;
-	if (t->len > INDEX_LINE)
-		t->len = INDEX_LINE;
-}
-
-/* How many bytes of valid UTF-8 (RFC 3629) stand at s; 0: none. */
-static size_t
-utf8_length(const unsigned char *s)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t n = s[0] < 0x80 ? 1
-	    : s[0] < 0xc2      ? 0
-	    : s[0] < 0xe0      ? 2
-	    : s[0] < 0xf0      ? 3
-	    : s[0] < 0xf5      ? 4
-			       : 0;
-	uint32_t c;
-
-	if (n < 2)
-		return n;
-	c = s[0] & (0x7fu >> n);
-	for (size_t i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (s[i] & 0x3f);
-	}
-	return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
-}
-
-/* A JSON string (RFC 8259, section 7); what is not UTF-8 becomes U+FFFD. */
 static void
-add_string(struct text *t, const char *key, const char *value)
+begin(struct json *j, char *out, const char *event, const char *eet, const char *wav,
+    uint32_t session)
 {
-	const unsigned char *s = (const unsigned char *)value;
-
-	add(t, ",\"%s\":", key);
-	if (s == NULL || *s == '\0') {
-		add(t, "null");
-		return;
-	}
-	add(t, "\"");
-	while (*s != '\0') {
-		size_t n = utf8_length(s);
-
-		if (n == 0)
-			add(t, "\\ufffd");
-		else if (*s < 0x20 || *s == 0x7f)
-			add(t, "\\u%04x", *s);
-		else if (*s == '"' || *s == '\\')
-			add(t, "\\%c", *s);
-		else
-			add(t, "%.*s", (int)n, (const char *)s);
-		s += n > 0 ? n : 1;
-	}
-	add(t, "\"");
-}
-
-static void
-add_number(struct text *t, const char *key, uint64_t v)
-{
-	if (v == INDEX_UNKNOWN)
-		add(t, ",\"%s\":null", key);
-	else
-		add(t, ",\"%s\":%" PRIu64, key, v);
-}
-
-static void
-add_dbfs(struct text *t, const char *key, bool known, double v)
-{
-	if (known)
-		add(t, ",\"%s\":%.2f", key, v);
-	else
-		add(t, ",\"%s\":null", key);
-}
-
-static struct text
-begin(char *out, const char *event, const char *eet, const char *wav, uint32_t session)
-{
-	struct text t = { .p = out };
-
-	add(&t, "{\"event\":\"%s\"", event);
-	add_string(&t, "eet", eet);
-	add_string(&t, "wav", wav);
-	add_number(&t, "session", session);
-	return t;
+	json_begin(j, out, INDEX_LINE + 1);
+	json_string(j, "event", event);
+	json_string(j, "eet", eet);
+	json_string(j, "wav", wav);
+	json_number(j, "session", session);
 }
 
 size_t
 index_format(const struct index_entry *e, char out[INDEX_LINE + 1])
 {
 	const struct wire_handshake *f = e->format;
-	struct text t = begin(out, e->event, e->eet, e->wav, e->session);
+	struct json j;
 	double dbfs = 0;
 	bool known;
 
-	add_number(&t, "stream_id", f->stream_id);
-	add_string(&t, "tag", e->tag);
-	add_string(&t, "peer", e->peer);
-	add_string(&t, "codec", wire_codec_name(f->codec));
-	add_string(&t, "layout", e->layout);
-	add_number(&t, "rate", f->sample_rate);
-	add_number(&t, "channels", f->channels);
-	add_number(&t, "frame_samples", f->frame_samples);
-	add_number(&t, "first_seq", e->has_frames ? e->first_seq : INDEX_UNKNOWN);
-	add_number(&t, "last_seq", e->has_frames ? e->last_seq : INDEX_UNKNOWN);
-	add_number(&t, "first_us", e->first_us);
-	add_number(&t, "last_us", e->last_us);
-	add_number(&t, "frames", e->frames);
-	add_number(&t, "samples", e->samples);
-	add(&t, ",\"seconds\":%.6f", (double)e->samples / f->sample_rate);
-	add_number(&t, "gaps", e->gaps);
-	add_number(&t, "gap_frames", e->gap_frames);
-	add_number(&t, "gap_before", e->gap_before);
-	add_number(&t, "repeats", e->repeats);
-	add_number(&t, "restarts", e->restarts);
-	add_number(&t, "damaged", e->damaged);
+	begin(&j, out, e->event, e->eet, e->wav, e->session);
+	json_number(&j, "stream_id", f->stream_id);
+	json_string(&j, "tag", e->tag);
+	json_string(&j, "peer", e->peer);
+	json_string(&j, "codec", wire_codec_name(f->codec));
+	json_string(&j, "layout", e->layout);
+	json_number(&j, "rate", f->sample_rate);
+	json_number(&j, "channels", f->channels);
+	json_number(&j, "frame_samples", f->frame_samples);
+	json_number(&j, "first_seq", e->has_frames ? e->first_seq : INDEX_UNKNOWN);
+	json_number(&j, "last_seq", e->has_frames ? e->last_seq : INDEX_UNKNOWN);
+	json_number(&j, "first_us", e->first_us);
+	json_number(&j, "last_us", e->last_us);
+	json_number(&j, "frames", e->frames);
+	json_number(&j, "samples", e->samples);
+	json_fixed(&j, "seconds", true, 6, (double)e->samples / f->sample_rate);
+	json_number(&j, "gaps", e->gaps);
+	json_number(&j, "gap_frames", e->gap_frames);
+	json_number(&j, "gap_before", e->gap_before);
+	json_number(&j, "repeats", e->repeats);
+	json_number(&j, "restarts", e->restarts);
+	json_number(&j, "damaged", e->damaged);
 	known = pcm_peak_dbfs(e->levels, &dbfs);
-	add_dbfs(&t, "peak_dbfs", known, dbfs);
+	json_fixed(&j, "peak_dbfs", known, 2, dbfs);
 	known = pcm_rms_dbfs(e->levels, &dbfs);
-	add_dbfs(&t, "rms_dbfs", known, dbfs);
-	add_number(&t, "clipped", e->levels->clipped);
-	add(&t, ",\"recovered\":%s", e->recovered ? "true" : "false");
+	json_fixed(&j, "rms_dbfs", known, 2, dbfs);
+	json_number(&j, "clipped", e->levels->clipped);
+	json_bool(&j, "recovered", e->recovered);
 	if (e->is_session) {
-		add_number(&t, "close_code", e->close_code != 0 ? e->close_code : INDEX_UNKNOWN);
-		add_string(&t, "close_reason", e->close_reason);
+		json_number(&j, "close_code", e->close_code != 0 ? e->close_code : INDEX_UNKNOWN);
+		json_string(&j, "close_reason", e->close_reason);
 	}
-	add(&t, "}\n");
-	return t.len;
+	return json_end(&j);
 }
 
 size_t
 index_format_exec(const char *eet, const char *wav, uint32_t session, bool done,
     char out[INDEX_LINE + 1])
 {
-	struct text t = begin(out, "exec", eet, wav, session);
+	struct json j;
 
-	add_string(&t, "state", done ? "done" : "pending");
-	add(&t, "}\n");
-	return t.len;
+	begin(&j, out, "exec", eet, wav, session);
+	json_string(&j, "state", done ? "done" : "pending");
+	return json_end(&j);
 }
 
 size_t
 index_format_removed(const char *eet, const char *wav, uint32_t session, uint64_t bytes,
     const char *why, char out[INDEX_LINE + 1])
 {
-	struct text t = begin(out, "removed", eet, wav, session);
+	struct json j;
 
-	add_number(&t, "bytes", bytes);
-	add_string(&t, "why", why);
-	add(&t, "}\n");
-	return t.len;
+	begin(&j, out, "removed", eet, wav, session);
+	json_number(&j, "bytes", bytes);
+	json_string(&j, "why", why);
+	return json_end(&j);
 }
 
 /* Where the last whole line of fd ends. */

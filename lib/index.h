@@ -5,6 +5,7 @@
 #ifndef EET_INDEX_H
 #define EET_INDEX_H
 
+#include "json.h"
 #include "pcm.h"
 #include "wire.h"
 
@@ -16,7 +17,7 @@
 #define INDEX_FILE    "index.jsonl"
 
 /* A time or count that is not known: null. */
-#define INDEX_UNKNOWN UINT64_MAX
+#define INDEX_UNKNOWN JSON_UNKNOWN
 
 /* Longest line, newline included: a reason of 123 control characters and a peer of 128 fit. */
 enum { INDEX_LINE = 4096 };

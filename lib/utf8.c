@@ -45,3 +45,18 @@ utf8_valid(const void *p, size_t len)
 
 	return utf8_add(&state, p, len) && state == 0;
 }
+
+size_t
+utf8_character(const void *p, size_t len)
+{
+	const uint8_t *s = p;
+	uint32_t state = 0;
+
+	for (size_t n = 0; n < len; n++) {
+		if (!utf8_add(&state, s + n, 1))
+			return 0;
+		if (state == 0)
+			return n + 1;
+	}
+	return 0;
+}
