@@ -39,6 +39,7 @@ all: $(PROGS:%=$B/bin/%)
 # A foreign library belongs to the programs that need it, and to no other.
 $B/bin/eet-listen: LDLIBS += -lwebsockets -luv
 $B/bin/eet-listen $B/bin/eet-rotate $B/bin/eet-wav $B/bin/eet-adpcm: LDLIBS += -lsndfile -lm
+$B/bin/eet-info: LDLIBS += -lcrypto -lsndfile -lm
 $(UNITS): LDLIBS += -lcmocka -lsndfile -lm
 $(FUZZERS): LDLIBS += -fsanitize=fuzzer -lsndfile -lm
 
@@ -63,7 +64,7 @@ $B/%.o: %.c Makefile | $B/needs
 # A compiler's error about a header is no good answer to the first `make`.
 $B/needs:
 	@mkdir -p $(@D)
-	@for p in sndfile.h:libsndfile1-dev uv.h:libuv1-dev libwebsockets.h:libwebsockets-dev; do \
+	@for p in sndfile.h:libsndfile1-dev uv.h:libuv1-dev libwebsockets.h:libwebsockets-dev openssl/evp.h:libssl-dev; do \
 		echo "#include <$${p%:*}>" | $(CC) -E -x c -o $@ - || { \
 		echo "Missing: $${p#*:}, or a compiler.  'make setup' installs both." >&2; exit 1; }; \
 	done

@@ -338,6 +338,31 @@ adpcm_sniff_init(struct adpcm_sniff *s, unsigned ch, uint32_t n)
 static const enum adpcm_layout chained[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_WAV };
 enum { CHAINED = sizeof chained / sizeof chained[0] };
 
+/* One channel's part of it: the header says the index, and but for wav the predictor as well. */
+static bool
+meets(enum adpcm_layout layout, const struct adpcm_state *end, const struct adpcm_state *begin)
+{
+	return end->index == begin->index &&
+	    (layout == ADPCM_WAV || end->predictor == begin->predictor);
+}
+
+bool
+adpcm_chain_holds(enum adpcm_layout layout, unsigned ch, const struct adpcm_state *after,
+    const uint8_t *block, size_t length)
+{
+	struct adpcm_state begin;
+	unsigned c;
+
+	if (layout == ADPCM_BARE || length < HEADER_SIZE * (size_t)ch)
+		return false;
+	for (c = 0; c < ch; c++) {
+		load_header(block + HEADER_SIZE * c, &begin);
+		if (!meets(layout, &after[c], &begin))
+			return false;
+	}
+	return true;
+}
+
 /* Does the previous block, read in this layout, end where this block's header says? */
 static bool
 fits(const struct adpcm_sniff *s, enum adpcm_layout layout, const uint8_t *block)
@@ -353,12 +378,11 @@ fits(const struct adpcm_sniff *s, enum adpcm_layout layout, const uint8_t *block
 			for (code = 0; code < 16; code++) {
 				end = s->after[layout][c];
 				decode_group(&end, code, 1, 1, &heard);
-				if (end.predictor == begin.predictor && end.index == begin.index)
+				if (meets(layout, &end, &begin))
 					break;
 			}
 		}
-		if (end.index != begin.index ||
-		    (layout != ADPCM_WAV && end.predictor != begin.predictor))
+		if (!meets(layout, &end, &begin))
 			return false;
 	}
 	return true;

@@ -78,6 +78,13 @@ uint32_t adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const u
 uint32_t adpcm_encode(enum adpcm_layout layout, unsigned ch, const int16_t *in, uint32_t samples,
     struct adpcm_state *state, uint8_t *out);
 
+/*
+ * Does a block begin where the one before it ended, whose decoder stood at after[0..ch)?  This is the
+ * chain of eet-formats(5).  False for ADPCM_BARE and for a block shorter than its header.
+ */
+bool adpcm_chain_holds(enum adpcm_layout layout, unsigned ch, const struct adpcm_state *after,
+    const uint8_t *block, size_t length);
+
 /* Which rule decided (eet-formats(5), "Which layout a stream has"). */
 enum adpcm_rule { ADPCM_BY_CHAIN, ADPCM_BY_LENGTH, ADPCM_GIVEN };
 

@@ -2,6 +2,7 @@
 
 #include "fdio.h"
 #include "json.h"
+#include "name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -195,12 +196,12 @@ event_of(const char *line, enum index_event *o)
 }
 
 static void
-each_line(char *line, void (*fn)(void *arg, const struct index_item *item), void *arg)
+each_line(const char *line, void (*fn)(void *arg, const struct index_item *item), void *arg)
 {
 	const char *session = value_of(line, "\"session\":");
 	const char *eet = value_of(line, "\"eet\":\"");
-	struct index_item item = { .eet = "" };
-	char *end;
+	char file[NAME_SIZE + 8] = "";
+	struct index_item item = { .eet = file, .line = line };
 	unsigned long long n;
 
 	if (!event_of(line, &item.event) || session == NULL || *session < '0' || *session > '9')
@@ -209,10 +210,9 @@ each_line(char *line, void (*fn)(void *arg, const struct index_item *item), void
 	if (n > UINT32_MAX)
 		return;
 	item.session = (uint32_t)n;
-	if (eet != NULL && (end = strchr(eet, '"')) != NULL) {
-		*end = '\0';
-		item.eet = eet;
-	}
+	/* A longer one is no name of ours: cut, it is none either. */
+	if (eet != NULL)
+		snprintf(file, sizeof file, "%.*s", (int)strcspn(eet, "\""), eet);
 	fn(arg, &item);
 }
 

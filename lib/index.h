@@ -76,11 +76,12 @@ enum index_event {
 	INDEX_REMOVED
 };
 
-/* What a line says: the segment's file ("" for a session), and its session. */
+/* What a line says. */
 struct index_item {
 	enum index_event event;
-	const char *eet;
+	const char *eet; /* the segment's file; "" for a session */
 	uint32_t session;
+	const char *line; /* all of it, without newline */
 };
 
 /*
