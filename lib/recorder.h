@@ -53,7 +53,7 @@ enum recorder_option {
 	"      --no-wav         write logs only, no WAV files\n" \
 	"      --json           list index lines instead of paths\n" \
 	"      --sync WHEN      fsync segments when they are complete (segment), growing\n" \
-	"                       ones too, so often (TIME), or leave it to the system (none)\n" \
+	"                       ones so often too (TIME), or leave it to the system (none)\n" \
 	"      --mode MODE      permissions of files (0640)\n" \
 	"      --layout LAYOUT  ADPCM layout: state, state-high, wav or bare, instead of\n" \
 	"                       the one that each segment shows\n" \

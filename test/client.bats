@@ -4,29 +4,34 @@
 # shellcheck disable=SC2016,SC2154 # scripts for other shells; the helper and `run` set variables
 load helper
 
-setup() {
-	eet_setup
-	mkdir clone elsewhere
+# A clone's files, and in it the first two lines as they stand: with a package index that can be
+# reached, else over Debian's package.
+setup_file() {
+	cd "$BATS_FILE_TMPDIR" || return
+	mkdir clone bin
 	cp -r "$EET_ROOT/client" "$EET_ROOT/data" clone
 	# The Python that a fresh Debian has.
-	mkdir bin
 	ln -s "${PYTHON:-/usr/bin/python3}" bin/python3
-	PATH=$PWD/bin:$PATH
-}
-
-# The first two lines, as they stand.  Without a package index (or with NO_INDEX), over Debian's
-# package.
-environment() {
-	if [ -z "${NO_INDEX-}" ] && python3 -m venv .venv &&
-		PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=10 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-			.venv/bin/python -m pip install -r client/requirements.txt; then
+	export PATH=$PWD/bin:$PATH
+	cd clone || return
+	if python3 -m venv .venv && PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=10 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+		.venv/bin/python -m pip install -q -r client/requirements.txt; then
 		echo "# venv with websockets from the package index" >&3
 	else
 		rm -rf .venv
-		python3 -m venv --system-site-packages .venv
-		.venv/bin/python -m pip install -r client/requirements.txt
+		python3 -m venv --system-site-packages .venv &&
+			.venv/bin/python -m pip install -q -r client/requirements.txt
 		echo "# venv over the system's websockets" >&3
 	fi
+	wav=$EET_ROOT/data/sine_pcm16.wav
+	"$EET_ROOT/test/logs.py" wav "$wav" > ../pcm
+	"$EET_ROOT/test/logs.py" state "$wav" n=320 > ../adpcm.eet
+	"$EET_ROOT/test/logs.py" sox ../adpcm.eet state > ../adpcm
+}
+
+setup() {
+	eet_setup
+	clone=$BATS_FILE_TMPDIR/clone
 }
 
 # on_5096 SCRIPT: run it while the server is up; what it leaves in out/ is complete afterwards.
@@ -67,15 +72,10 @@ loopback_up='/usr/bin/python3 -c "
 import fcntl, socket, struct
 fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sH14x\", b\"lo\", 0x41))"'
 
-# heard STREAM_ID CODEC: its recording, all segments joined, is the file that was sent.
+# heard STREAM_ID CODEC: its recording, all segments joined, is the file that was sent; as ADPCM, as
+# sox decodes it.
 heard() {
-	eet-wav -q out/stream_"$1"_*.eet | tail -c +45 > heard
-	if [ "$2" = pcm ]; then
-		"$EET_ROOT/test/logs.py" wav "$EET_ROOT/data/sine_pcm16.wav" | cmp - heard
-	else
-		"$EET_ROOT/test/logs.py" state "$EET_ROOT/data/sine_pcm16.wav" n=320 > sent.eet
-		"$EET_ROOT/test/logs.py" sox sent.eet state | cmp - heard
-	fi
+	eet-wav -q out/stream_"$1"_*.eet | tail -c +45 | cmp - "$BATS_FILE_TMPDIR/$2"
 }
 
 @test "client: the README shows these lines" {
@@ -90,26 +90,24 @@ heard() {
 }
 
 @test "client: the lines of the README record the same stream as ADPCM and as PCM" {
-	cd clone
-	environment
+	cd "$clone"
 	on_5096 '
 		.venv/bin/python client/stream_client.py --wav data/sine_pcm16.wav --codec adpcm
 		.venv/bin/python client/stream_client.py --wav data/sine_pcm16.wav --codec pcm'
 	[ "$(jq -sc 'map(select(.event == "session") | [.session, .codec, .frames, .close_code])' \
 		out/index.jsonl)" = '[[1,"adpcm",150,1000],[2,"pcm",150,1000]]' ]
-	mv out/stream_1_*_s1.* ../elsewhere
+	mkdir first
+	mv out/stream_1_*_s1.* first
 	heard 1 pcm
-	rm out/*
-	mv ../elsewhere/* out
+	rm -r out
+	mv first out
 	heard 1 adpcm
 }
 
 @test "client: they work from any other directory, eight at once, and two clients at once" {
-	cd clone
-	NO_INDEX=1 environment
-	cd ../elsewhere
+	export clone
 	on_5096 '
-		p=../clone/.venv/bin/python c=../clone/client/stream_client.py w=../clone/data/sine_pcm16.wav
+		p=$clone/.venv/bin/python c=$clone/client/stream_client.py w=$clone/data/sine_pcm16.wav
 		$p $c --wav $w --streams 8
 		$p $c --wav $w --codec pcm --streams 8 --stream-id-base 11 & one=$!
 		$p $c --wav $w --codec adpcm --stream-id-base 11 & two=$!
@@ -127,7 +125,7 @@ heard() {
 }
 
 @test "client: without a server it says so" {
-	cd clone
-	run -1 timeout 20 python3 client/stream_client.py --wav data/sine_pcm16.wav --url ws://127.0.0.1:1/ws
+	run -1 timeout 20 "$clone/.venv/bin/python" "$clone/client/stream_client.py" \
+		--wav "$clone/data/sine_pcm16.wav" --url ws://127.0.0.1:1/ws
 	[[ $output == *"connection refused"* ]]
 }

@@ -701,7 +701,7 @@ killed() {
 		-s 1T out
 		--mode 8 out
 		--mode 1777 out
-		--sync 5 out
+		--sync 5q out
 		--sync never out
 		--layout ima out
 		--codec mp3 out

@@ -93,8 +93,8 @@ right_layouts() {
 	local id=0 n
 
 	rm *.eet
-	sox -R -D -r 16000 -n -b 16 -c 1 long-1.wav synth 200000s brownnoise gain -6
-	sox -R -D -r 16000 -n -b 16 -c 2 long-2.wav synth 140000s pinknoise brownnoise gain -6
+	sox -R -D -r 16000 -n -b 16 -c 1 long-1.wav synth 140000s brownnoise gain -6
+	sox -R -D -r 16000 -n -b 16 -c 2 long-2.wav synth 70000s pinknoise brownnoise gain -6
 	sox -R -D -r 16000 -n -b 16 -c 6 long-6.wav synth 66000s brownnoise gain -6
 	for ch in 1 2 6; do
 		sox -D long-$ch.wav short-$ch.wav trim 0 2001s

@@ -151,9 +151,9 @@ acked() {
 }
 
 @test "record: Ctrl-C on the pipeline, in mid-flow: what was read is stored, exit 0" {
-	start_pipeline -s 30k out
+	start_pipeline -s 100k out
 	spawn send "$EET_ROOT/test/send.py" --acks 50 --repeat 1000 "$url" [a-h].eet
-	wait_for acked 100
+	wait_for acked 50
 	kill -INT "${pids[rotate]}"
 	stop_pipeline INT
 	finish send
@@ -165,7 +165,7 @@ acked() {
 @test "record: Ctrl-C with --spool, in mid-flow: what was read is stored, exit 0" {
 	start_listen --spool out -s 30k
 	spawn send "$EET_ROOT/test/send.py" --acks 50 --repeat 1000 "$url" [a-h].eet
-	wait_for acked 100
+	wait_for acked 50
 	stop listen INT
 	[ "$status" = 0 ]
 	finish send
