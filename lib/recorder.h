@@ -52,8 +52,8 @@ enum recorder_option {
 	"      --align          end segments at multiples of TIME in UTC\n" \
 	"      --no-wav         write logs only, no WAV files\n" \
 	"      --json           list index lines instead of paths\n" \
-	"      --sync WHEN      fsync segments when they are complete (segment), growing\n" \
-	"                       ones so often too (TIME), or leave it to the system (none)\n" \
+	"      --sync WHEN      fsync segments when complete (segment), growing ones\n" \
+	"                       every TIME as well, or leave it to the system (none)\n" \
 	"      --mode MODE      permissions of files (0640)\n" \
 	"      --layout LAYOUT  ADPCM layout: state, state-high, wav or bare, instead of\n" \
 	"                       the one that each segment shows\n" \
