@@ -448,3 +448,89 @@ says() {
 	[ "$status" = 0 ]
 	[ "$(grep -c 'connections, as many as' listen.err)" = 1 ]
 }
+
+@test "listen: a file that may not grow, and a closed standard output, are exit 1" {
+	mkfifo ready
+	spawn listen bash -c 'ulimit -f 100; exec eet-listen -q --ready-fd 4 localhost:0 -o log 4> ready'
+	read -r -t 20 url < ready
+	port=${url##*:}
+	port=${port%%/*}
+	flood
+	finish flood
+	[ "$(cat flood.out)" = "1011 the server's output is gone" ]
+	finish listen
+	[ "$status" = 1 ]
+	grep -qx 'eet-listen: log: File too large' listen.err
+	spawn listen bash -c 'exec eet-listen -q --ready-fd 4 localhost:0 4> ready >&-'
+	read -r -t 20 url < ready
+	port=${url##*:}
+	port=${port%%/*}
+	flood
+	finish flood
+	finish listen
+	[ "$status" = 1 ]
+	[[ $(< listen.err) == "eet-listen: standard output: Bad file descriptor"* ]]
+}
+
+@test "listen: a socket as standard output is not left non-blocking, and holds clients back too" {
+	py "$EET_BIN/eet-listen" <<-'PY'
+		import fcntl, os, select, socket, subprocess, sys, threading
+		from wsclient import *
+		ours, theirs = socket.socketpair()
+		r, w = os.pipe()
+		server = subprocess.Popen([sys.argv[1], "-q", "--ready-fd", str(w), "localhost:0"],
+		                          stdout=theirs, pass_fds=[w])
+		os.close(w)
+		with os.fdopen(r) as f:
+		    port = f.readline().strip().rsplit(":", 1)[1].split("/")[0]
+		ws = connect(port)
+		ws.send(handshake())
+		sent = 20000
+		def flood():
+		    for n in range(sent):
+		        ws.send(frame(n, bytes(640)))
+		    ws.close()
+		    server.terminate()
+		t = threading.Thread(target=flood, daemon=True)
+		t.start()
+		t.join(1)
+		assert t.is_alive()  # nobody reads
+		data = bytearray()
+		while server.poll() is None or select.select([ours], [], [], 0)[0]:
+		    if select.select([ours], [], [], 0.1)[0]:
+		        data += ours.recv(1 << 16)
+		assert server.wait() == 0
+		assert not fcntl.fcntl(theirs, fcntl.F_GETFL) & os.O_NONBLOCK
+		log = sessions(list(records(bytes(data))))
+		assert [Record(0, 0, 0, f).seq for f in log[1][1]] == list(range(sent))
+	PY
+}
+
+@test "listen: SIGTERM does not wait for echoes that nobody reads" {
+	start_listen -q
+	cat > stuck.py <<-'PY'
+		import signal, sys
+		from wsclient import *
+		port = sys.argv[1]
+		post = open_socket(port, rcvbuf=4096)
+		post.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+		echo = connect(port, "/ws/echo", rcvbuf=4096)
+		for s in (post, echo.sock):
+		    s.settimeout(0.5)
+		    try:
+		        while True:
+		            s.send(ws_frame(BINARY, bytes(10000)))
+		    except OSError:
+		        pass
+		open("stuck", "w").close()
+		signal.pause()
+	PY
+	server=$pid
+	spawn client env PYTHONPATH="$EET_ROOT/test" /usr/bin/python3 stuck.py "$port"
+	wait_for test -e stuck
+	kill -TERM "$server"
+	wait_for -t 3 gone "$server"
+	finish listen
+	[ "$status" = 0 ]
+	stop client
+}

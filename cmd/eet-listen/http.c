@@ -6,6 +6,7 @@
 
 #include "post.h"
 
+#include "cli.h"
 #include "clock.h"
 
 #include <stdio.h>
@@ -92,6 +93,13 @@ unavailable(struct client *c, const char *why)
 	return reply(c, "503 Service Unavailable", "Retry-After: 5\r\n", text);
 }
 
+static void
+turn_away(struct client *c, const char *why)
+{
+	cli_note(0, "%s: refused: 503 %s", c->peer, why);
+	unavailable(c, why);
+}
+
 /* The value of a header that must be that token, in any case. */
 static bool
 header_is(struct lws *wsi, enum lws_token_indexes header, const char *value)
@@ -164,7 +172,7 @@ http_upgrade(struct client *c)
 	else if ((why = upgrade_fault(wsi)) != NULL)
 		reply(c, "400 Bad Request", "", why);
 	else if (c->kind == CLIENT_AUDIO && (why = server_busy(c->server)) != NULL)
-		unavailable(c, why);
+		turn_away(c, why);
 	else
 		return 0;
 	return -1;

@@ -171,6 +171,8 @@ close_now(struct client *c)
 {
 	struct lws *wsi = c->wsi;
 
+	if (c->kind == CLIENT_POST)
+		post_free(c);
 	server_release(c); /* what is still to come before its answer has to be read */
 	if (c->websocket)
 		lws_close_reason(wsi, (enum lws_close_status)c->close_code,
@@ -223,6 +225,7 @@ closed(struct client *c)
 	int len = lws_get_close_length(c->wsi);
 	char reason[WIRE_MAX_REASON + 1] = "";
 
+	forget_hold(c);
 	if (c->ending)
 		return;
 	c->ending = true;
@@ -240,6 +243,10 @@ client_free(struct client *c)
 {
 	struct server *s = c->server;
 
+	if (!c->ending && c->kind == CLIENT_AUDIO) {
+		c->ending = true;
+		audio_end(c, WIRE_CLOSE_ABNORMAL, "");
+	}
 	if (c->queued)
 		TAILQ_REMOVE(&s->ending, c, ending_entry);
 	forget_hold(c);
@@ -327,6 +334,10 @@ on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in
 		return c->kind == CLIENT_POST ? post_complete(c) : -1;
 	case LWS_CALLBACK_HTTP_WRITEABLE: return c->kind == CLIENT_POST ? post_writable(c) : 0;
 	case LWS_CALLBACK_CLOSED: closed(c); return 0;
+	case LWS_CALLBACK_CLOSED_HTTP:
+		if (c->kind == CLIENT_POST)
+			post_free(c);
+		return 0;
 	case LWS_CALLBACK_WSI_DESTROY: client_free(c); return 0;
 	case LWS_CALLBACK_RAW_ADOPT: /* CONNECT is how one gets there */
 	case LWS_CALLBACK_RAW_RX: return -1;
@@ -719,6 +730,7 @@ server_init(struct server *s, const struct server_options *options, bool raw, si
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
 	size_t descriptors, others = OTHER_DESCRIPTORS;
 
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like others */
 	memset(s, 0, sizeof *s);
 	s->options = options;
 	TAILQ_INIT(&s->clients);
