@@ -249,8 +249,11 @@ rotate(const char *dir, const struct recorder_options *options, const struct log
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (ro.signals == -1 || (ro.reader = log_new(STDIN_FILENO, input)) == NULL)
 		cli_die(CLI_EFAIL, "can't start");
-	if ((ro.recorder = recorder_open(dir, &recorder)) == NULL)
+	if ((ro.recorder = recorder_open(dir, &recorder)) == NULL) {
+		log_free(ro.reader);
+		close(ro.signals);
 		return CLI_EFAIL;
+	}
 	ro.spool = recorder_spool(ro.recorder);
 	/* A hang-up is no reason to give a recovery up; from now on it is heard, too. */
 	signalfd(ro.signals, &set, SFD_CLOEXEC | SFD_NONBLOCK);
