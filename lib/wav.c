@@ -2,7 +2,7 @@
  * libsndfile wants a file in which it can go back to the header, and writes its errors to nobody.
  * It gets one made of the functions below: the header stays in memory until libsndfile, told
  * what the size will be, has made it final; then header and samples go out through one buffer, and
- * what libsndfile would write over the header at the end is dropped, being the same.
+ * what libsndfile would write over the header at the end is dropped.
  */
 #include "wav.h"
 
@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sndfile.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +22,19 @@ enum {
 	RIFF_SIZE = 4, /* offsets of the sizes within it */
 	DATA_SIZE = 40,
 	MAX_HEADER = 128, /* RF64: 104 */
-	BUFFER = 128 * 1024,
+	BUFFER = 64 * 1024,
 };
 
 struct wav_writer {
 	SNDFILE *snd;
 	int fd;
 	int error; /* errno of the first write that failed */
+	uint32_t rate;
 	unsigned channels;
+	bool riff; /* else RF64 */
 	uint64_t announced;
 	uint64_t samples;
-	bool header_done; /* it is in the buffer, no longer in header[] */
+	bool header_done; /* what libsndfile writes over it later is dropped */
 	sf_count_t size;  /* of the whole file to be */
 	sf_count_t pos;   /* where libsndfile believes it is */
 	uint8_t header[MAX_HEADER];
@@ -46,13 +49,30 @@ wav_fits_riff(unsigned channels, uint64_t samples)
 	return samples <= (UINT32_MAX - RIFF_HEADER) / (2 * channels);
 }
 
+/* Write p[0..len), waiting for room where somebody made the file non-blocking. */
+static int
+write_out(struct wav_writer *w, const uint8_t *p, size_t len)
+{
+	size_t done;
+
+	while (w->error == 0 && fdio_write_full(w->fd, p, len, &done) == -1) {
+		p += done;
+		len -= done;
+		if (errno == EAGAIN)
+			poll(&(struct pollfd){ .fd = w->fd, .events = POLLOUT }, 1, -1);
+		else
+			w->error = errno;
+	}
+	return w->error == 0 ? 0 : -1;
+}
+
 static int
 flush_buffer(struct wav_writer *w)
 {
-	if (w->error == 0 && fdio_write_full(w->fd, w->buffer, w->len, NULL) == -1)
-		w->error = errno;
+	int status = write_out(w, w->buffer, w->len);
+
 	w->len = 0;
-	return w->error == 0 ? 0 : -1;
+	return status;
 }
 
 /* Through the buffer, but around it for what is larger. */
@@ -61,13 +81,10 @@ put(struct wav_writer *w, const uint8_t *p, size_t len)
 {
 	if (len > BUFFER - w->len && flush_buffer(w) == -1)
 		return -1;
-	if (len > BUFFER) {
-		if (fdio_write_full(w->fd, p, len, NULL) == -1)
-			w->error = errno;
-	} else {
-		memcpy(w->buffer + w->len, p, len);
-		w->len += len;
-	}
+	if (len > BUFFER)
+		return write_out(w, p, len);
+	memcpy(w->buffer + w->len, p, len);
+	w->len += len;
 	return w->error == 0 ? 0 : -1;
 }
 
@@ -134,27 +151,26 @@ static SF_VIRTUAL_IO vio = {
 	.tell = vio_tell,
 };
 
-struct wav_writer *
-wav_new(int fd, uint32_t rate, unsigned channels, uint64_t samples)
+/* A writer whose header is final and not in the buffer yet. */
+static struct wav_writer *
+begin(int fd, uint32_t rate, unsigned channels, uint64_t samples, bool riff)
 {
-	bool known = samples != WAV_UNKNOWN, riff = !known || wav_fits_riff(channels, samples);
+	bool known = samples != WAV_UNKNOWN;
 	uint64_t bytes = 2 * channels * (known ? samples : 0);
 	SF_INFO info = {
 		.samplerate = (int)rate,
 		.channels = (int)channels,
 		.format = (riff ? SF_FORMAT_WAV : SF_FORMAT_RF64) | SF_FORMAT_PCM_16,
 	};
-	struct wav_writer *w;
+	struct wav_writer *w = malloc(sizeof *w);
 
-	if (known && samples > (INT64_MAX - MAX_HEADER) / (2 * channels)) {
-		errno = EFBIG;
-		return NULL;
-	}
-	if ((w = malloc(sizeof *w)) == NULL)
+	if (w == NULL)
 		return NULL;
 	memset(w, 0, offsetof(struct wav_writer, buffer));
 	w->fd = fd;
+	w->rate = rate;
 	w->channels = channels;
+	w->riff = riff;
 	w->announced = samples;
 	if ((w->snd = sf_open_virtual(&vio, SFM_WRITE, &info, w)) == NULL) {
 		errno = sf_error(NULL) == SF_ERR_SYSTEM ? ENOMEM : EINVAL;
@@ -171,7 +187,22 @@ wav_new(int fd, uint32_t rate, unsigned channels, uint64_t samples)
 		le32_store(w->header + DATA_SIZE, UINT32_MAX);
 	}
 	w->header_done = true;
-	put(w, w->header, (size_t)w->header_size);
+	return w;
+}
+
+struct wav_writer *
+wav_new(int fd, uint32_t rate, unsigned channels, uint64_t samples)
+{
+	bool known = samples != WAV_UNKNOWN;
+	struct wav_writer *w;
+
+	if (known && samples > (INT64_MAX - MAX_HEADER) / (2 * channels)) {
+		errno = EFBIG;
+		return NULL;
+	}
+	w = begin(fd, rate, channels, samples, !known || wav_fits_riff(channels, samples));
+	if (w != NULL)
+		put(w, w->header, (size_t)w->header_size);
 	return w;
 }
 
@@ -215,8 +246,11 @@ wav_flush(struct wav_writer *w)
 }
 
 static int
-end(struct wav_writer *w, int error)
+end(struct wav_writer *w)
 {
+	int error = w->error;
+
+	sf_close(w->snd);
 	free(w);
 	if (error == 0)
 		return 0;
@@ -227,26 +261,31 @@ end(struct wav_writer *w, int error)
 int
 wav_end(struct wav_writer *w)
 {
-	sf_close(w->snd);
 	flush_buffer(w);
 	if (w->error == 0 && w->announced != WAV_UNKNOWN && w->samples != w->announced)
 		w->error = EINVAL;
-	return end(w, w->error);
+	return end(w);
 }
 
-/* Put the header that libsndfile made at the end in place of the first one, if fd allows it. */
+/* Write the header anew, for as many samples as there are, if fd allows it.  0, or an errno. */
 static int
 rewrite_header(struct wav_writer *w)
 {
+	off_t size = w->header_size + (off_t)(2 * w->channels * w->samples);
 	off_t here = lseek(w->fd, 0, SEEK_CUR);
+	struct wav_writer *again;
+	int error = 0;
 
-	if (here < w->size || (fcntl(w->fd, F_GETFL) & O_APPEND) != 0)
+	if (here < size || (fcntl(w->fd, F_GETFL) & O_APPEND) != 0)
 		return 0;
-	if (lseek(w->fd, here - w->size, SEEK_SET) == -1 ||
-	    fdio_write_full(w->fd, w->header, (size_t)w->header_size, NULL) == -1 ||
-	    lseek(w->fd, here, SEEK_SET) == -1)
+	if ((again = begin(w->fd, w->rate, w->channels, w->samples, w->riff)) == NULL)
 		return errno;
-	return 0;
+	if (lseek(w->fd, here - size, SEEK_SET) == -1 ||
+	    write_out(again, again->header, (size_t)again->header_size) == -1 ||
+	    lseek(w->fd, here, SEEK_SET) == -1)
+		error = errno;
+	end(again);
+	return error;
 }
 
 int
@@ -254,10 +293,7 @@ wav_cut(struct wav_writer *w)
 {
 	if (w->announced == WAV_UNKNOWN || w->samples == w->announced)
 		return wav_end(w);
-	w->header_done = false;
-	w->size = w->header_size + (sf_count_t)(2 * w->channels * w->samples);
-	sf_close(w->snd);
 	if (flush_buffer(w) == 0)
 		w->error = rewrite_header(w);
-	return end(w, w->error);
+	return end(w);
 }

@@ -132,8 +132,11 @@ no_leftovers() {
 	"$logs" samples log state-high | cmp - <(samples high.wav)
 	cat log | eet-wav --layout state-high | tail -c +45 | cmp - <(samples high.wav)
 	run -2 --separate-stderr eet-wav --layout bare -o six.wav "$golden/layout-state-six.eet"
-	[[ $stderr == *"offset "*": stream 20 has 6 channels, --layout bare is for 1" ]]
+	[[ $stderr == *": session 1 (stream 20) has 6 channels, --layout bare is for 1" ]]
 	[ ! -e six.wav ]
+	# Recordings that it does fit are written.
+	run -2 --separate-stderr eet-wav --layout bare -d wav "$golden/layout-state-six.eet" "$golden/layout-bare.eet"
+	[ "$(cd wav && echo *)" = layout-bare.wav ]
 }
 
 @test "wav: a spool's WAVs are what eet-wav makes of its logs, and joined they are the source" {
@@ -179,6 +182,37 @@ no_leftovers() {
 	eet-wav log | cmp - streamed.wav
 	[ "$(sndfile-info streamed.wav | sed -n 's/^Frames *: //p')" = 12 ]
 	[ "$(ffprobe -v error -show_entries stream=sample_rate,channels,duration_ts -of csv=p=0 streamed.wav)" = 16000,2,12 ]
+}
+
+# An ADPCM frame log whose PCM is longer than 4 GiB, most of it a hole.
+sparse() {
+	handshake adpcm 7 48000 64 65535
+	/usr/bin/python3 -c 'import os, struct
+for i in range(513):
+    os.write(1, struct.pack("<III", 0x41445046, 2097408, i))
+    os.ftruncate(1, os.lseek(1, 2097408, 1))'
+}
+
+@test "wav: from 4 GiB on it is RF64, with exact sizes in a pipe too" {
+	local length=$((513 * 65535 * 128))
+
+	sparse > log
+	# The rest need not be waited for.
+	eet-wav -q --layout state log 2> message | head -c 104 > header || :
+	[ "$(head -c 16 header)" = $'RF64\xff\xff\xff\xffWAVEds64' ]
+	tail -c +21 header | head -c 24 | cmp - <(le64 $((length + 96)) $length $((513 * 65535)))
+}
+
+@test "wav: a file that grows is read as far as it was at first" {
+	pcm_log 7 8000 1 160 0 5 > log
+	pcm_frames 1 160 5 20 > more.frames
+	spawn grow bash -c 'while [ ! -e enough ]; do head -c 3000 more.frames >> log; done'
+	for ((i = 0; i < 10; i++)); do
+		eet-wav -q log > "out$i.wav" 2> message || [ $? = 3 ]
+		samples "out$i.wav" > /dev/null
+	done
+	touch enough
+	finish grow
 }
 
 @test "wav: standard input may be a file that stands somewhere in its middle" {
@@ -341,9 +375,9 @@ two_sessions() {
 	wav=$(echo wav/*_s1.wav)
 	[ "$(size "$wav")" -lt "$(size whole/*_s1.wav)" ]
 	samples "$wav" | cmp -n "$(samples "$wav" | wc -c)" - <(samples whole/*_s1.wav)
-	# Operands of any order and kind: a glob, and a directory with slashes behind it.
+	# Operands of any order and kind: a glob, a directory with slashes behind it, and twice the same.
 	find out -name "*.eet" | sort -r | xargs eet-wav -q -d glob
-	eet-wav -q -d slash out//
+	eet-wav -q -d slash out// out "$(find out -name "*.eet" | head -n 1)"
 	diff -r wav glob
 	diff -r wav slash
 }
@@ -397,49 +431,60 @@ two_sessions() {
 
 # --- damage ---
 
-# In a child: what eet-wav says of a log cut after each byte, and what it makes of it.
+# cuts LOG OFFSET...: what eet-wav makes of a log cut after each byte.  The offsets are where records
+# end, the first one the OPEN's.
 cuts() {
-	local log=$1 whole=$2 boundaries=$3 header=$4 n rc
+	local log=$1 first=$2 n rc expected
 
+	shift
+	for n; do
+		head -c "$n" "$log" > cut.log
+		eet-wav -q -o "$n.wav" cut.log
+		samples "$n.wav" | cmp -n $(($(size "$n.wav") - 44)) - <(samples whole.wav)
+		size "$n.wav" >> sizes
+	done
 	for ((n = 0; n < $(size "$log"); n++)); do
 		head -c "$n" "$log" > cut.log
 		rc=0
 		eet-wav -q cut.log > cut.wav 2> message || rc=$?
-		expect=3
-		[[ $boundaries != *" $n "* ]] || expect=0
-		[ "$rc" = "$expect" ] || { echo "offset $n: exit $rc, not $expect"; return 1; }
-		[ "$expect" = 0 ] || grep -q '^eet-wav: cut.log: ' message
-		if [ "$n" -lt "$header" ]; then
+		if [[ " $* " == *" $n "* ]]; then
+			[ "$rc" = 0 ]
+			expected=$n.wav
+			continue
+		fi
+		echo "offset $n: exit $rc"
+		[ "$rc" = 3 ]
+		grep -q '^eet-wav: cut.log: ' message
+		if [ "$n" -lt "$first" ]; then
 			[ ! -s cut.wav ]
 			continue
 		fi
-		# All samples of whole frames before the cut, and no more.
-		head -c "$(($(size cut.wav) - 44))" "$whole" | cmp - <(samples cut.wav)
-		size cut.wav >> sizes
+		cmp cut.wav "$expected"
 		[ $((n % 7)) != 0 ] || {
 			rc=0
-			eet-wav -q < <(cat cut.log) 2> /dev/null | cat > piped.wav || rc=$?
-			cmp <(tail -c +45 cut.wav) <(tail -c +45 piped.wav)
+			eet-wav -q < <(cat cut.log) 2> message | cat > piped.wav || rc=$?
+			cmp -i 44 cut.wav piped.wav
+			grep -q '^eet-wav: standard input: ' message
 		}
 	done
 }
 
 @test "wav: a frame log cut at any byte: 3, and all whole frames before it" {
-	pcm_log 7 8000 1 4 0 5 > log
-	eet-wav log | tail -c +45 > whole
-	cuts log whole " 32 52 72 92 112 " 32
-	[ "$(uniq sizes | tr '\n' ' ')" = "44 52 60 68 76 " ]
+	pcm_log 7 8000 1 4 0 3 > log
+	eet-wav -o whole.wav log
+	cuts log 32 52 72
+	[ "$(tr '\n' ' ' < sizes)" = "44 52 60 " ]
 }
 
 @test "wav: a mux log cut at any byte: 3, and all whole frames before it" {
 	"$logs" mux <<-SCRIPT > log
 		0 OPEN 1 adpcm n=8
-		0 FRAME 1 count=3
+		0 FRAME 1 count=2
 		1 CLOSE 1 1000 bye
 	SCRIPT
-	eet-wav log | tail -c +45 > whole
-	cuts log whole " 56 100 144 188 " 56
-	[ "$(uniq sizes | tr '\n' ' ')" = "44 60 76 92 " ]
+	eet-wav -o whole.wav log
+	cuts log 56 100 144
+	[ "$(tr '\n' ' ' < sizes)" = "44 60 76 " ]
 }
 
 @test "wav: damage is told with its place, and what came before is written" {
@@ -478,7 +523,7 @@ cuts() {
 # --- failures of the system ---
 
 @test "wav: a full disk is 1, from a file and from a pipe" {
-	pcm_log 7 8000 1 160 0 50 > log
+	pcm_log 7 8000 1 160 0 5 > log
 	run -1 --separate-stderr bash -c 'eet-wav log > /dev/full'
 	[ "$stderr" = "eet-wav: standard output: No space left on device" ]
 	run -1 --separate-stderr bash -c 'cat log | eet-wav > /dev/full'
@@ -489,7 +534,7 @@ cuts() {
 }
 
 @test "wav: a reader that goes away is 1, from a file and from a pipe" {
-	pcm_log 7 8000 1 1600 0 200 > log
+	"$logs" pcm "$data/stereo_44k1.wav" n=441 > log
 	run -1 --separate-stderr bash -c 'eet-wav log | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}'
 	[ "$stderr" = "eet-wav: standard output: Broken pipe" ]
 	run -1 --separate-stderr bash -c 'cat log | eet-wav | head -c 10 > /dev/null; exit ${PIPESTATUS[1]}'
@@ -507,6 +552,8 @@ cuts() {
 	[ "$(cd wav && echo *)" = log.wav ]
 	mkdir dir.eet
 	run -3 --separate-stderr eet-wav dir.eet
+	[ "$stderr" = "eet-wav: dir.eet: no complete frame log in it" ]
+	run -0 --separate-stderr eet-wav -d wav dir.eet
 	run -1 --separate-stderr eet-wav -o nowhere/out.wav log
 	[[ $stderr == "eet-wav: nowhere/out.wav: No such file or directory" ]]
 	run -1 --separate-stderr eet-wav -o dir.eet log
@@ -517,7 +564,7 @@ cuts() {
 }
 
 @test "wav: -o replaces a file only when the new one is whole" {
-	pcm_log 7 8000 1 160 0 500 > log
+	"$logs" pcm "$data/stereo_44k1.wav" n=441 > log
 	echo old > out.wav
 	chmod 604 out.wav
 	ln -s out.wav link.wav
@@ -530,7 +577,7 @@ cuts() {
 	done
 	eet-wav -o link.wav log
 	[ -L link.wav ]
-	[ "$(stat -c '%a %s' out.wav)" = "604 160044" ]
+	[ "$(stat -c '%a %s' out.wav)" = "604 264644" ]
 	(umask 027 && eet-wav -o new.wav log)
 	[ "$(stat -c %a new.wav)" = 640 ]
 	cmp new.wav out.wav
@@ -542,7 +589,7 @@ cuts() {
 	head -c 1920000 /dev/zero > payload
 	{
 		handshake pcm 7 48000 64 15000
-		for ((i = 0; i < 100; i++)); do frame pcm $i payload; done
+		for ((i = 0; i < 40; i++)); do frame pcm $i payload; done
 	} > log
 	(
 		ulimit -v 60000
@@ -550,7 +597,7 @@ cuts() {
 		cat log | eet-wav | wc -c > streamed
 		eet-wav -o out.wav <(cat log)
 	)
-	[ "$(cat exact) $(cat streamed) $(size out.wav)" = "192000044 192000044 192000044" ]
+	[ "$(cat exact) $(cat streamed) $(size out.wav)" = "76800044 76800044 76800044" ]
 }
 
 # --- while the input grows ---
@@ -649,14 +696,53 @@ taken() {
 	exec 7> in
 	pcm_log 7 8000 1 160 0 1 >&7
 	wait_for at_least 364 out.pipe
-	pid=$(pgrep -P "$pid" -x eet-wav)
+	child=$(pgrep -P "$pid" -x eet-wav)
+	kill -TERM "$child"
+	wait_for taken "$child"
+	kill -TERM "$child"
+	finish wav
+	exec 7>&-
+	grep -q 'offset 364: stopped here' wav.err
+	[ "$(size out.pipe)" = 364 ]
+}
+
+@test "wav: an output whose reader takes nothing does not keep it for ever" {
+	"$logs" pcm "$data/stereo_44k1.wav" n=441 > log
+	mkfifo out
+	exec 8<> out
+	out=out spawn wav eet-wav log
+	wait_for writing "$pid"
+	for ((i = 0; i < 3; i++)); do
+		kill -TERM "$pid"
+		wait_for taken "$pid"
+	done
+	finish wav
+	exec 8<&-
+	[ "$status" = 1 ]
+	[ "$(cat wav.err)" = "eet-wav: the output's reader takes nothing" ]
+}
+
+# writing PID: it waits for room in a pipe.
+writing() {
+	[[ $(cat "/proc/$1/wchan") == *pipe_write* ]]
+}
+
+@test "wav: -d and a signal: what came is written, what is left out is named" {
+	pcm_log 7 8000 1 160 0 2 > a.eet
+	mkfifo in b.fifo
+	in=in spawn wav eet-wav -d wav a.eet - b.fifo
+	exec 7> in
+	pcm_log 9 8000 1 160 0 3 >&7
+	wait_for reading "$pid"
 	kill -TERM "$pid"
 	wait_for taken "$pid"
 	kill -TERM "$pid"
 	finish wav
 	exec 7>&-
-	grep -q 'offset 364: stopped here' wav.err
-	[ "$(size out.pipe)" = 364 ]
+	[ "$status" = 3 ]
+	[ "$(cat wav.err)" = "eet-wav: standard input: offset 1028: stopped here, the input has not ended
+eet-wav: b.fifo: not read" ]
+	[ "$(soxi -s wav/* | tr '\n' ' ')" = "320 480 " ]
 }
 
 # --- the program ---

@@ -30,6 +30,7 @@ struct part {
 	struct measure measure;       /* while measuring */
 	size_t number;                /* its place among the plans */
 	struct render *render;        /* while writing; NULL: that failed */
+	bool refused;                 /* it can't be decoded as the user wants */
 	struct output output;
 	char *path;
 	struct part *next, *previous; /* of all that are not finished */
@@ -56,18 +57,6 @@ struct walk {
 	bool cut;      /* … because of a signal */
 	bool broken;   /* … because it can't be: what there is so far is not the whole */
 };
-
-int
-worse(int a, int b)
-{
-	static const int order[] = { CLI_OK, CLI_EDATA, CLI_EUSAGE, CLI_EFAIL };
-	int status = CLI_OK;
-
-	for (size_t i = 0; i < sizeof order / sizeof *order; i++)
-		if (a == order[i] || b == order[i])
-			status = order[i];
-	return status;
-}
 
 static bool
 one_wav(const struct walk *w)
@@ -100,7 +89,7 @@ source_failed(struct walk *w)
  * ---- Parts ----
  */
 
-/* The path of a part that begins with this record: its directory's, or NULL when out of memory. */
+/* The path of a part that begins with this session; NULL: out of memory. */
 static char *
 part_path(const struct walk *w, const struct log_session *s)
 {
@@ -114,7 +103,7 @@ part_path(const struct walk *w, const struct log_session *s)
 			.session = s->number,
 			.time_ms = s->open_us / 1000 };
 
-		strcpy(parts.tag, s->tag);
+		memcpy(parts.tag, s->tag, sizeof parts.tag);
 		name_format(&parts, name);
 		n = asprintf(&path, "%s/%s.wav", w->target->dir, name);
 	} else if (source->is_segment && w->begun_in_source == 0) {
@@ -160,6 +149,23 @@ part_write(struct walk *w, struct part *p, const struct log_session *s)
 	return true;
 }
 
+/* The layout that was given must be one for the stream. */
+static bool
+layout_fits(const struct walk *w, const struct log_session *s)
+{
+	const struct wire_handshake *h = &s->format;
+
+	if (h->codec != WIRE_ADPCM || !w->set->layout_given ||
+	    adpcm_layout_allowed(w->set->layout, h->channels))
+		return true;
+	if (w->kind != WRITING)
+		cli_warnx("%s: session %" PRIu32 " (stream %" PRIu32
+			  ") has %u channels, --layout %s is for 1",
+		    w->source->label, s->number, h->stream_id, (unsigned)h->channels,
+		    adpcm_layout_name(w->set->layout));
+	return false;
+}
+
 static struct part *
 part_begin(struct walk *w, const struct log_session *s)
 {
@@ -181,13 +187,16 @@ part_begin(struct walk *w, const struct log_session *s)
 	if (p->next != NULL)
 		p->next->previous = p;
 	w->parts = p;
-	if (w->kind == MEASURING) {
+	/* Other recordings are written all the same. */
+	if (!layout_fits(w, s)) {
+		p->refused = true;
+		w->status = worse(w->status, CLI_EUSAGE);
+		w->finished = one_wav(w);
+	} else if (w->kind == MEASURING) {
 		measure_begin(&p->measure, &p->format, w->set);
 	} else if (!part_write(w, p, s)) {
-		/* Other recordings are written all the same. */
 		w->status = worse(w->status, CLI_EFAIL);
-		if (one_wav(w))
-			w->finished = true;
+		w->finished = one_wav(w);
 	}
 	w->begun_in_source++;
 	return p;
@@ -208,8 +217,7 @@ part_failed(struct walk *w, struct part *p)
 	p->render = NULL;
 	output_discard(&p->output);
 	w->status = worse(w->status, CLI_EFAIL);
-	if (one_wav(w))
-		w->finished = true;
+	w->finished = one_wav(w);
 }
 
 static void
@@ -226,7 +234,7 @@ part_keep_plan(struct walk *w, const struct part *p)
 		w->plans = plans;
 		w->size_plans = size;
 	}
-	w->plans[p->number] = measure_end(&p->measure);
+	w->plans[p->number] = p->refused ? (struct plan){ 0 } : measure_end(&p->measure);
 	w->n_plans = w->begun;
 }
 
@@ -298,23 +306,6 @@ refuse(struct walk *w, const struct log_record *rec)
 	finish(w, CLI_EUSAGE);
 }
 
-/* The layout that was given must be one for the stream. */
-static bool
-layout_fits(struct walk *w, const struct log_record *rec)
-{
-	const struct wire_handshake *h = &rec->session->format;
-
-	if (h->codec != WIRE_ADPCM || !w->set->layout_given ||
-	    adpcm_layout_allowed(w->set->layout, h->channels))
-		return true;
-	cli_warnx("%s: offset %" PRIu64 ": stream %" PRIu32
-		  " has %u channels, --layout %s is for 1",
-	    w->source->label, rec->offset, h->stream_id, (unsigned)h->channels,
-	    adpcm_layout_name(w->set->layout));
-	finish(w, CLI_EUSAGE);
-	return false;
-}
-
 /*
  * A session's first frame: which part does it belong to?  *joino: it goes on with one that has
  * had a take before.  NULL: none, and the walk is over.
@@ -327,8 +318,6 @@ take_begin(struct walk *w, const struct log_record *rec, bool *joino)
 	struct part *p = alone ? NULL : w->current;
 
 	*joino = false;
-	if (!layout_fits(w, rec))
-		return NULL;
 	if (p != NULL && !p->open && same_stream(&p->format, &s->format)) {
 		p->format = s->format;
 		p->session = s->number;
@@ -358,6 +347,8 @@ take_frame(struct walk *w, const struct log_record *rec)
 		if ((p = rec->session->user = take_begin(w, rec, &join)) == NULL)
 			return;
 	}
+	if (p->refused)
+		return;
 	if (w->kind == MEASURING) {
 		if (join)
 			measure_join(&p->measure, &p->format, rec->frame.seq);
@@ -519,7 +510,8 @@ walk(struct walk *w, struct source *sources, size_t n)
 }
 
 int
-convert(struct source *sources, size_t n, const struct settings *set, const struct target *target)
+convert(struct source *sources, size_t n, const struct settings *set, const struct target *target,
+    bool *cuto)
 {
 	struct walk measuring = { .kind = MEASURING, .set = set, .target = target };
 	struct walk writing = { .kind = WRITING, .set = set, .target = target };
@@ -539,5 +531,6 @@ convert(struct source *sources, size_t n, const struct settings *set, const stru
 	if (!measuring.broken && (!regular || measuring.n_plans > 0))
 		walk(&writing, sources, n);
 	free(measuring.plans);
+	*cuto = measuring.cut || writing.cut;
 	return worse(measuring.status, writing.status);
 }

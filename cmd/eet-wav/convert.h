@@ -14,9 +14,9 @@ struct target {
 
 /*
  * Convert sources that follow each other.  All are regular, or file is a pipe.
- * Returns an exit status; what went wrong was said.
+ * Returns an exit status; what went wrong was said.  *cuto: a signal ended it early.
  */
 int convert(struct source *sources, size_t n, const struct settings *set,
-    const struct target *target);
+    const struct target *target, bool *cuto);
 
 #endif

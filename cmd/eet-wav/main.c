@@ -44,6 +44,7 @@ add(struct sources *all, const char *path)
 		cli_warn("%s", path);
 		return CLI_EFAIL;
 	}
+	all->list[all->n].order = all->n;
 	all->n++;
 	return CLI_OK;
 }
@@ -75,14 +76,16 @@ by_recording(const void *va, const void *vb)
 	size_t dir = a->dir_length < b->dir_length ? a->dir_length : b->dir_length;
 	int c;
 
-	if (!a->is_segment || !b->is_segment)
-		return compare(!a->is_segment, !b->is_segment);
+	if (a->is_segment != b->is_segment)
+		return a->is_segment ? -1 : 1;
+	if (!a->is_segment)
+		return compare(a->order, b->order);
 	if ((c = memcmp(a->path, b->path, dir)) == 0 &&
 	    (c = compare(a->dir_length, b->dir_length)) == 0 &&
 	    (c = compare(a->name.session, b->name.session)) == 0 &&
 	    (c = compare(a->name.stream_id, b->name.stream_id)) == 0)
 		c = compare(a->name.time_ms, b->name.time_ms);
-	return c;
+	return c != 0 ? c : strcmp(a->path, b->path);
 }
 
 static bool
@@ -128,7 +131,10 @@ add_directory(struct sources *all, const char *path)
 		status = CLI_EFAIL;
 	}
 	closedir(dir);
-	qsort(all->list + before, all->n - before, sizeof *all->list, by_time);
+	if (all->n > before)
+		qsort(all->list + before, all->n - before, sizeof *all->list, by_time);
+	else
+		cli_note(0, "%s: no complete frame log in it", path);
 	return status;
 }
 
@@ -142,21 +148,50 @@ add_operand(struct sources *all, const char *path)
 	return add(all, path);
 }
 
+/* Leave out the sources from the nth on: a signal came. */
+static void
+leave_out(struct sources *all, size_t n)
+{
+	for (size_t i = n; i < all->n; i++) {
+		cli_warnx("%s: not read", all->list[i].label);
+		source_free(&all->list[i]);
+	}
+	all->n = n;
+}
+
 /* Pipes become files, in dir. */
 static int
-copy_pipes(const struct sources *all, const char *dir)
+copy_pipes(struct sources *all, const char *dir)
 {
 	int status = CLI_OK;
 
-	for (size_t i = 0; i < all->n; i++) {
-		if (all->list[i].regular)
-			continue;
-		status = worse(status, source_copy(&all->list[i], dir));
-		if (status == CLI_EFAIL)
-			break;
-		stop_begin(false);
+	for (size_t i = 0; i < all->n && status != CLI_EFAIL; i++) {
+		if (!all->list[i].regular)
+			status = worse(status, source_copy(&all->list[i], dir));
+		if (stop_now())
+			leave_out(all, i + 1);
 	}
+	/* What could be read is converted, however long that takes. */
+	stop_begin(false);
 	return status;
+}
+
+/* A file that was named twice, or is in a directory that was, is one all the same. */
+static void
+unite(struct sources *all)
+{
+	size_t n = 0;
+
+	qsort(all->list, all->n, sizeof *all->list, by_recording);
+	for (size_t i = 0; i < all->n; i++) {
+		struct source *s = &all->list[i];
+
+		if (i > 0 && s->is_segment && strcmp(s->path, all->list[n - 1].path) == 0)
+			source_free(s);
+		else
+			all->list[n++] = *s;
+	}
+	all->n = n;
 }
 
 static int
@@ -165,6 +200,7 @@ to_file(struct sources *all, const struct settings *set, const char *file)
 	const struct target target = { .file = file };
 	const char *temporary = getenv("TMPDIR");
 	char *dir;
+	bool cut;
 	int status = CLI_OK;
 
 	if (!output_is_pipe(file)) {
@@ -180,7 +216,7 @@ to_file(struct sources *all, const struct settings *set, const char *file)
 	}
 	if (status == CLI_EFAIL)
 		return status;
-	return worse(status, convert(all->list, all->n, set, &target));
+	return worse(status, convert(all->list, all->n, set, &target, &cut));
 }
 
 static int
@@ -188,6 +224,7 @@ to_directory(struct sources *all, const struct settings *set, const char *dir)
 {
 	const struct target target = { .dir = dir };
 	struct rlimit files;
+	bool cut = false;
 	int status;
 
 	if (mkdir(dir, 0750) == -1 && errno != EEXIST) {
@@ -201,12 +238,17 @@ to_directory(struct sources *all, const struct settings *set, const char *dir)
 	}
 	if ((status = copy_pipes(all, dir)) == CLI_EFAIL)
 		return status;
-	qsort(all->list, all->n, sizeof *all->list, by_recording);
-	for (size_t i = 0, next; i < all->n && !stop_now(); i = next) {
+	if (all->n > 0)
+		unite(all);
+	for (size_t i = 0, next; i < all->n; i = next) {
 		for (next = i + 1; next < all->n; next++)
 			if (!same_recording(&all->list[i], &all->list[next]))
 				break;
-		status = worse(status, convert(all->list + i, next - i, set, &target));
+		status = worse(status, convert(all->list + i, next - i, set, &target, &cut));
+		if (cut || stop_now()) {
+			leave_out(all, next);
+			status = worse(status, CLI_EDATA);
+		}
 	}
 	return status;
 }

@@ -16,7 +16,7 @@ measure_begin(struct measure *m, const struct wire_handshake *h, const struct se
 	m->sniffing = h->codec == WIRE_ADPCM && !set->layout_given;
 	if (m->sniffing)
 		adpcm_sniff_init(&m->sniff, h->channels, h->frame_samples);
-	for (int l = 0; l < ADPCM_LAYOUTS; l++)
+	for (enum adpcm_layout l = 0; l < ADPCM_LAYOUTS; l++)
 		if (counts(m, l))
 			pcm_init(&m->pcm[l], h, l, set->fill);
 }
@@ -24,7 +24,7 @@ measure_begin(struct measure *m, const struct wire_handshake *h, const struct se
 void
 measure_join(struct measure *m, const struct wire_handshake *h, uint32_t first_seq)
 {
-	for (int l = 0; l < ADPCM_LAYOUTS; l++)
+	for (enum adpcm_layout l = 0; l < ADPCM_LAYOUTS; l++)
 		if (counts(m, l))
 			pcm_join(&m->pcm[l], h, first_seq);
 }
@@ -36,7 +36,7 @@ measure_frame(struct measure *m, const struct wire_frame *f)
 		m->verdict = adpcm_sniff_verdict(&m->sniff);
 		m->sniffing = false;
 	}
-	for (int l = 0; l < ADPCM_LAYOUTS; l++)
+	for (enum adpcm_layout l = 0; l < ADPCM_LAYOUTS; l++)
 		if (counts(m, l))
 			pcm_plan(&m->pcm[l], f);
 }

@@ -3,6 +3,7 @@
 #define EET_WAV_SETTINGS_H
 
 #include "adpcm.h"
+#include "cli.h"
 #include "log.h"
 
 #include <stdbool.h>
@@ -15,6 +16,13 @@ struct settings {
 };
 
 /* The worse of two exit statuses: the system's no, then usage, then damage. */
-int worse(int a, int b);
+static inline int
+worse(int a, int b)
+{
+	static const int
+	    rank[] = { [CLI_OK] = 0, [CLI_EDATA] = 1, [CLI_EUSAGE] = 2, [CLI_EFAIL] = 3 };
+
+	return rank[a] > rank[b] ? a : b;
+}
 
 #endif

@@ -17,6 +17,7 @@ struct source {
 	uint64_t end;    /* reading ends here: known from the first one, in case the file grows */
 	bool is_segment; /* of a spool, by its name */
 	struct name name;
+	size_t order;      /* among the operands */
 	size_t dir_length; /* of the directory in path, with its slash; 0: none */
 };
 

@@ -19,7 +19,7 @@ static bool to_pipe;
 static void
 on_signal(int sig)
 {
-	static const char stuck[] = "eet-wav: standard output: its reader takes nothing\n";
+	static const char stuck[] = "eet-wav: the output's reader takes nothing\n";
 
 	(void)sig;
 	if (state == STOPPING) {
@@ -70,12 +70,11 @@ stop_wait(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	sigset_t all, old;
-	int n = 0;
 
 	/* Signals come while waiting, or before the last look at the state: never in between. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
-	while (state != STOPPING && (n = ppoll(&p, 1, NULL, &old)) == -1 && errno == EINTR)
+	while (state != STOPPING && ppoll(&p, 1, NULL, &old) == -1 && errno == EINTR)
 		;
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return state != STOPPING;

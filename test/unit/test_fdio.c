@@ -1,4 +1,4 @@
-/* fdio: whole transfers, whatever the kernel makes of a single one. */
+/* fdio: whole transfers, whatever the kernel makes of a single one; a rename that destroys nothing. */
 #include "fdio.h"
 
 #include <errno.h>
@@ -266,6 +266,35 @@ says_why_not(void **state)
 	assert_int_equal(errno, EBADF);
 }
 
+static void
+rename_never_replaces(void **state)
+{
+	char dir[] = "/tmp/test_fdio.XXXXXX", got[4] = "";
+	int d, fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_not_equal(d = open(dir, O_RDONLY | O_DIRECTORY), -1);
+	for (const char *name = "a"; *name != '\0'; name = *name == 'a' ? "b" : "") {
+		assert_int_not_equal(fd = openat(d, name, O_WRONLY | O_CREAT, 0600), -1);
+		assert_int_equal(fdio_write_full(fd, name, 1, NULL), 0);
+		close(fd);
+	}
+	assert_int_equal(fdio_rename_new(d, "a", "b"), -1);
+	assert_int_equal(errno, EEXIST);
+	assert_int_equal(fdio_rename_new(d, "a", "c"), 0);
+	assert_int_equal(fdio_rename_new(d, "a", "e"), -1);
+	assert_int_equal(errno, ENOENT);
+	assert_int_not_equal(fd = openat(d, "c", O_RDONLY), -1);
+	assert_int_equal(fdio_read(fd, got, sizeof got), 1);
+	assert_string_equal(got, "a");
+	close(fd);
+	assert_int_equal(unlinkat(d, "b", 0), 0);
+	assert_int_equal(unlinkat(d, "c", 0), 0);
+	close(d);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int
 main(void)
 {
@@ -275,6 +304,7 @@ main(void)
 		cmocka_unit_test(writes_pieces),
 		cmocka_unit_test(says_what_is_left),
 		cmocka_unit_test(says_why_not),
+		cmocka_unit_test(rename_never_replaces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,44 +31,51 @@ put_numbers(struct lines *l, unsigned from, unsigned to)
 	}
 }
 
-/* Reads to the end of a pipe and checks that it holds "line 0", "line 1" …; returns how many. */
+/* The other end of a pipe. */
+struct reader {
+	pthread_t thread;
+	int fd;
+	unsigned long lines;
+};
+
+/* Reads to the end and checks that it holds "line 0", "line 1" …; counts them. */
 static void *
 count(void *arg)
 {
-	FILE *f = fdopen(*(int *)arg, "r");
-	unsigned long n = 0;
+	struct reader *r = arg;
+	FILE *f = fdopen(r->fd, "r");
 	char line[64], expected[64];
 
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-		snprintf(expected, sizeof expected, "line %lu\n", n);
+		snprintf(expected, sizeof expected, "line %lu\n", r->lines);
 		if (strcmp(line, expected) != 0)
 			break;
-		n++;
+		r->lines++;
 	}
 	fclose(f);
-	return (void *)n;
+	return NULL;
 }
 
 static void
 all_arrive_in_order(void **state)
 {
 	enum { LINES = 60000 }; /* ten times what a pipe holds, within LINES_MAX_WAITING */
-	pthread_t reader;
+	struct reader reader = { .lines = 0 };
 	struct lines *l;
-	void *n;
 	int fds[2], error = -1;
 
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
+	reader.fd = fds[0];
 	assert_non_null(l = lines_new(fds[1]));
 	put_numbers(l, 0, LINES);
 	assert_int_equal(lines_error(l), 0);
-	assert_int_equal(pthread_create(&reader, NULL, count, &fds[0]), 0);
+	assert_int_equal(pthread_create(&reader.thread, NULL, count, &reader), 0);
 	assert_int_equal(lines_end(l, FOREVER, &error), 0);
 	assert_int_equal(error, 0);
 	close(fds[1]);
-	pthread_join(reader, &n);
-	assert_int_equal((unsigned long)n, LINES);
+	pthread_join(reader.thread, NULL);
+	assert_int_equal(reader.lines, LINES);
 }
 
 static void
@@ -139,38 +146,37 @@ stuck_reader(void **state)
 static void *
 sip(void *arg)
 {
-	int fd = *(int *)arg;
-	unsigned long n = 0;
+	struct reader *r = arg;
 	ssize_t len;
 	char buf[4096];
 
-	while ((len = fdio_read(fd, buf, sizeof buf)) > 0) {
+	while ((len = fdio_read(r->fd, buf, sizeof buf)) > 0) {
 		for (ssize_t i = 0; i < len; i++)
-			n += buf[i] == '\n';
+			r->lines += buf[i] == '\n';
 		poll(NULL, 0, 5);
 	}
-	return (void *)n;
+	return NULL;
 }
 
 static void
 slow_reader(void **state)
 {
 	enum { LINES = 20000 }; /* 5 ms a page, so about 300 ms in all */
-	pthread_t reader;
+	struct reader reader = { .lines = 0 };
 	struct lines *l;
-	void *n;
 	int fds[2], error = -1;
 
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
+	reader.fd = fds[0];
 	assert_non_null(l = lines_new(fds[1]));
 	put_numbers(l, 0, LINES);
-	assert_int_equal(pthread_create(&reader, NULL, sip, &fds[0]), 0);
+	assert_int_equal(pthread_create(&reader.thread, NULL, sip, &reader), 0);
 	assert_int_equal(lines_end(l, FOREVER, &error), 0);
 	assert_int_equal(error, 0);
 	close(fds[1]);
-	pthread_join(reader, &n);
-	assert_int_equal((unsigned long)n, LINES);
+	pthread_join(reader.thread, NULL);
+	assert_int_equal(reader.lines, LINES);
 	close(fds[0]);
 }
 
@@ -223,22 +229,22 @@ static void
 nonblocking(void **state)
 {
 	enum { LINES = 20000 };
-	pthread_t reader;
+	struct reader reader = { .lines = 0 };
 	struct lines *l;
-	void *n;
 	int fds[2], error = -1;
 
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
+	reader.fd = fds[0];
 	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
 	assert_non_null(l = lines_new(fds[1]));
 	put_numbers(l, 0, LINES);
-	assert_int_equal(pthread_create(&reader, NULL, count, &fds[0]), 0);
+	assert_int_equal(pthread_create(&reader.thread, NULL, count, &reader), 0);
 	assert_int_equal(lines_end(l, FOREVER, &error), 0);
 	assert_int_equal(error, 0);
 	close(fds[1]);
-	pthread_join(reader, &n);
-	assert_int_equal((unsigned long)n, LINES);
+	pthread_join(reader.thread, NULL);
+	assert_int_equal(reader.lines, LINES);
 }
 
 /* Signals stay the program's: the thread takes none. */

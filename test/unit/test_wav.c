@@ -37,8 +37,12 @@ temp_file(void)
 static void
 riff_header(uint8_t out[RIFF_HEADER], uint32_t rate, unsigned ch, uint32_t riff, uint32_t data)
 {
-	memcpy(out, "RIFF....WAVEfmt ", 16);
+	/* As numbers: 0x46464952 reads "RIFF". */
+
+	le32_store(out, 0x46464952);
 	le32_store(out + 4, riff);
+	le32_store(out + 8, 0x45564157);  /* WAVE */
+	le32_store(out + 12, 0x20746D66); /* fmt */
 	le32_store(out + 16, 16);
 	le16_store(out + 20, 1);
 	le16_store(out + 22, (uint16_t)ch);
@@ -46,7 +50,7 @@ riff_header(uint8_t out[RIFF_HEADER], uint32_t rate, unsigned ch, uint32_t riff,
 	le32_store(out + 28, rate * ch * 2);
 	le16_store(out + 32, (uint16_t)(ch * 2));
 	le16_store(out + 34, 16);
-	memcpy(out + 36, "data", 4);
+	le32_store(out + 36, 0x61746164); /* data */
 	le32_store(out + 40, data);
 }
 
@@ -249,6 +253,97 @@ not_as_many_as_announced(void **state)
 	close(fd);
 }
 
+/* Ended early: the header says what there is, in a file; in a pipe it stays. */
+static void
+cut(void **state)
+{
+	static const int16_t pcm[400];
+	uint8_t expected[RIFF_HEADER], h[RF64_HEADER];
+	int fd = temp_file(), fds[2];
+	struct wav_writer *w;
+
+	(void)state;
+	assert_int_equal(write(fd, "before", 6), 6);
+	assert_non_null(w = wav_new(fd, 8000, 2, 1000));
+	assert_int_equal(wav_write(w, pcm, 200), 0);
+	assert_int_equal(wav_cut(w), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), 6 + RIFF_HEADER + 800);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 6 + RIFF_HEADER + 800);
+	riff_header(expected, 8000, 2, 836, 800);
+	assert_int_equal(pread(fd, h, RIFF_HEADER, 6), RIFF_HEADER);
+	assert_memory_equal(h, expected, RIFF_HEADER);
+
+	/* RF64 stays RF64: what follows the header can't be moved. */
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_non_null(w = wav_new(fd, 8000, 2, UINT64_C(1) << 40));
+	assert_int_equal(wav_write(w, pcm, 200), 0);
+	assert_int_equal(wav_cut(w), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), RF64_HEADER + 800);
+	assert_int_equal(pread(fd, h, RF64_HEADER, 0), RF64_HEADER);
+	assert_memory_equal(h, "RF64", 4);
+	assert_int_equal(le64_load(h + 20), RF64_HEADER - 8 + 800);
+	assert_int_equal(le64_load(h + 28), 800);
+	assert_int_equal(le64_load(h + 36), 200);
+
+	/* Appending, it would be written somewhere else. */
+	assert_int_equal(fcntl(fd, F_SETFL, O_APPEND), 0);
+	assert_non_null(w = wav_new(fd, 8000, 2, 1000));
+	assert_int_equal(wav_cut(w), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_END), RF64_HEADER + 800 + RIFF_HEADER);
+	close(fd);
+
+	assert_int_equal(pipe(fds), 0);
+	assert_non_null(w = wav_new(fds[1], 8000, 2, 1000));
+	assert_int_equal(wav_write(w, pcm, 5), 0);
+	assert_int_equal(wav_cut(w), 0);
+	assert_int_equal(fdio_read(fds[0], h, RF64_HEADER), RIFF_HEADER + 20);
+	riff_header(expected, 8000, 2, 4036, 4000);
+	assert_memory_equal(h, expected, RIFF_HEADER);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+struct reader {
+	pthread_t thread;
+	int fd;
+	size_t got;
+};
+
+static void *
+read_all(void *arg)
+{
+	struct reader *r = arg;
+	char buf[4096];
+	ssize_t n;
+
+	while ((n = fdio_read(r->fd, buf, sizeof buf)) > 0)
+		r->got += (size_t)n;
+	return NULL;
+}
+
+/* A pipe that somebody made non-blocking is waited for. */
+static void
+nonblocking(void **state)
+{
+	struct reader r = { .got = 0 };
+	struct wav_writer *w;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	r.fd = fds[0];
+	assert_int_equal(pthread_create(&r.thread, NULL, read_all, &r), 0);
+	w = wav_new(fds[1], 8000, 1, WAV_UNKNOWN);
+	assert_int_equal(wav_silence(w, 3000000), 0);
+	assert_int_equal(wav_end(w), 0);
+	close(fds[1]);
+	pthread_join(r.thread, NULL);
+	assert_int_equal(r.got, RIFF_HEADER + 6000000);
+	close(fds[0]);
+}
+
 /* Flushed samples are in the file at once, header and all. */
 static void
 flush_is_immediate(void **state)
@@ -344,6 +439,8 @@ main(void)
 		cmocka_unit_test(roundtrip),
 		cmocka_unit_test(as_libsndfile_does),
 		cmocka_unit_test(not_as_many_as_announced),
+		cmocka_unit_test(cut),
+		cmocka_unit_test(nonblocking),
 		cmocka_unit_test(flush_is_immediate),
 		cmocka_unit_test(real_errors),
 	};
