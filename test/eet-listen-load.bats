@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # eet-listen under pressure: readers that sleep, disks that are full, crashes, crowds.
-# shellcheck disable=SC2016,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
 py() {
@@ -20,6 +20,13 @@ can_mount() {
 	[ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null
 }
 
+# It has made "ready" known: sets $port.
+await_ready() {
+	read -r -t 20 url < ready
+	port=${url##*:}
+	port=${port%%/*}
+}
+
 # start_small SIZE OPTION...: eet-listen there.
 start_small() {
 	local size=$1
@@ -29,9 +36,7 @@ start_small() {
 	mkfifo ready
 	spawn listen on_tmpfs "$size" sh -c 'exec eet-listen --ready-fd 4 "$@" 4> ready' - "$@" \
 		localhost:0
-	read -r -t 20 url < ready
-	port=${url##*:}
-	port=${port%%/*}
+	await_ready
 	server=$pid
 	small=/proc/$server/root$PWD/small
 }
@@ -421,9 +426,7 @@ says() {
 @test "listen: more connections than descriptors: the others wait, said once" {
 	mkfifo ready
 	spawn listen bash -c 'ulimit -n 84; exec eet-listen --ready-fd 4 localhost:0 4> ready'
-	read -r -t 20 url < ready
-	port=${url##*:}
-	port=${port%%/*}
+	await_ready
 	py "$port" "$pid" <<-'PY'
 		import sys, time
 		from wsclient import *
@@ -452,9 +455,7 @@ says() {
 @test "listen: a file that may not grow, and a closed standard output, are exit 1" {
 	mkfifo ready
 	spawn listen bash -c 'ulimit -f 100; exec eet-listen -q --ready-fd 4 localhost:0 -o log 4> ready'
-	read -r -t 20 url < ready
-	port=${url##*:}
-	port=${port%%/*}
+	await_ready
 	flood
 	finish flood
 	[ "$(cat flood.out)" = "1011 the server's output is gone" ]
@@ -462,9 +463,7 @@ says() {
 	[ "$status" = 1 ]
 	grep -qx 'eet-listen: log: File too large' listen.err
 	spawn listen bash -c 'exec eet-listen -q --ready-fd 4 localhost:0 4> ready >&-'
-	read -r -t 20 url < ready
-	port=${url##*:}
-	port=${port%%/*}
+	await_ready
 	flood
 	finish flood
 	finish listen
