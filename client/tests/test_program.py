@@ -374,16 +374,38 @@ def test_a_server_that_does_not_read_stops_the_sending(serve, monkeypatch, make_
     assert received.code == 1000
 
 
-def test_held_back_at_the_end_longer_than_a_close_may_take(serve, monkeypatch, make_wav):
+def test_close_waits_until_a_server_that_held_back_has_read_everything(serve, monkeypatch,
+                                                                       make_wav):
+    release, pongs, answered = threading.Event(), [], []
+
     async def hold(connection, received):
         if len(received.messages) == 1:
-            await asyncio.sleep(10 * stream_client.CLOSE_TIMEOUT)
-    monkeypatch.setattr(stream_client, "CLOSE_TIMEOUT", 0.05)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
+            await asyncio.get_running_loop().run_in_executor(None, release.wait, 30)
     server = serve(WebSocketServer(hold, queue=1))
-    path = make_wav([1, 2, 3, 4] * 200000)
+    real = stream_client.websockets.connect
+
+    @functools.wraps(real)
+    async def connect(*arguments, **options):
+        connection = await real(*arguments, **options)
+        real_ping, real_close = connection.ping, connection.close
+
+        async def ping():
+            pongs.append(await real_ping())
+            release.set()
+            return pongs[0]
+
+        async def close(*reason):
+            answered.append(bool(pongs) and pongs[0].done())
+            release.set()
+            await real_close(*reason)
+        connection.ping, connection.close = ping, close
+        return connection
+    monkeypatch.setattr(stream_client.websockets, "connect", connect)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    path = make_wav([1, 2, 3, 4] * 2000)
     assert stream_client.main(["--wav", str(path), "--codec", "pcm", "-q",
                                "--url", server.url]) == 0
+    assert answered == [True]
     received, = server.ended()
     assert b"".join(payloads(received.messages[1:])) == pcm_of(path)
     assert received.code == 1000
