@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The manual: every option is described and exists, and every example works.
+# The manual and the README: every option is described and exists, and every example works.
 # shellcheck disable=SC2154 # the helper sets them
 load helper
 
@@ -158,6 +158,34 @@ example() {
 		done 5< lines
 	done
 	[ "$count" -ge 10 ]
+}
+
+@test "README: the pipelines work" {
+	local line count=0
+
+	sandbox
+	sed -n 's/^    \(eet-[^#]*\).*/\1/p' "$EET_ROOT/README.md" | grep -v -e --ready-fd > lines
+	while read -r line <&5; do
+		echo "README: $line"
+		count=$((count + 1))
+		example "$line"
+		cat example.out example.err
+		[ "$status" = 0 ]
+	done 5< lines
+	[ "$count" -ge 6 ]
+}
+
+@test "README: the lines for CI work" {
+	awk '/^## /{ on = $0 == "## In CI" } on' "$EET_ROOT/README.md" | sed -n 's/^    //p' > script
+	grep -q -e --ready-fd script
+	cat > device-under-test <<-SCRIPT
+		#!/bin/sh
+		exec /usr/bin/python3 "$EET_ROOT/client/stream_client.py" -q --streams 2 --url "\$1" \
+			--wav "$EET_ROOT/data/speech_8k.wav"
+	SCRIPT
+	chmod +x device-under-test
+	run -0 --separate-stderr timeout 50 bash -e script
+	[ "$(find out -name '*.wav' | wc -l)" = 2 ]
 }
 
 # literal N PAGE: the Nth literal block of a page's EXAMPLES.
