@@ -9,7 +9,7 @@
 #include "cli.h"
 #include "input.h"
 #include "measure.h"
-#include "output.h"
+#include "outfile.h"
 #include "render.h"
 #include "stop.h"
 #include "wav.h"
@@ -31,7 +31,7 @@ struct part {
 	size_t number;                /* its place among the plans */
 	struct render *render;        /* while writing; NULL: that failed */
 	bool refused;                 /* it can't be decoded as the user wants */
-	struct output output;
+	struct outfile output;
 	char *path;
 	struct part *next, *previous; /* of all that are not finished */
 };
@@ -135,7 +135,7 @@ part_write(struct walk *w, struct part *p, const struct log_session *s)
 		cli_warn("%s", w->target->dir);
 		return false;
 	}
-	if (output_open(&p->output, path, one_wav(w), one_wav(w) ? 0666 : 0640) == -1) {
+	if (outfile_open(&p->output, path, one_wav(w), one_wav(w) ? 0666 : 0640) == -1) {
 		cli_warn("%s", path);
 		return false;
 	}
@@ -143,7 +143,7 @@ part_write(struct walk *w, struct part *p, const struct log_session *s)
 		cli_no_terminal(p->output.fd, "a WAV", "redirect it, or use -o FILE");
 	if ((p->render = render_new(&p->output, &p->format, plan, w->set)) == NULL) {
 		cli_warn("%s", p->output.label);
-		output_discard(&p->output);
+		outfile_discard(&p->output);
 		return false;
 	}
 	return true;
@@ -215,7 +215,7 @@ part_failed(struct walk *w, struct part *p)
 	if (p->render != NULL)
 		render_end(p->render, true, &damaged);
 	p->render = NULL;
-	output_discard(&p->output);
+	outfile_discard(&p->output);
 	w->status = worse(w->status, CLI_EFAIL);
 	w->finished = one_wav(w);
 }
@@ -257,8 +257,8 @@ part_finish(struct walk *w, struct part *p)
 		if (render_end(r, w->cut, &damaged) == -1) {
 			part_failed(w, p);
 		} else if (w->broken) {
-			output_discard(&p->output);
-		} else if (output_commit(&p->output) == -1) {
+			outfile_discard(&p->output);
+		} else if (outfile_commit(&p->output) == -1) {
 			cli_warn("%s", p->output.label);
 			w->status = worse(w->status, CLI_EFAIL);
 		}

@@ -5,7 +5,7 @@
 #include "cli.h"
 #include "convert.h"
 #include "input.h"
-#include "output.h"
+#include "outfile.h"
 #include "settings.h"
 #include "source.h"
 #include "stop.h"
@@ -203,9 +203,9 @@ to_file(struct sources *all, const struct settings *set, const char *file)
 	bool cut;
 	int status = CLI_OK;
 
-	if (!output_is_pipe(file)) {
+	if (!outfile_is_pipe(file)) {
 		if (strcmp(file, "-") != 0)
-			dir = output_directory(file);
+			dir = outfile_directory(file);
 		else
 			dir =
 			    strdup(temporary != NULL && *temporary != '\0' ? temporary : TEMPORARY);
@@ -317,7 +317,7 @@ main(int argc, char *argv[])
 	if (standard && isatty(STDIN_FILENO))
 		cli_usage("standard input is a terminal: name a log, or feed it one");
 
-	stop_init(dir == NULL && output_is_pipe(file));
+	stop_init(dir == NULL && outfile_is_pipe(file));
 	for (int i = optind; i < argc; i++)
 		status = worse(status, add_operand(&all, argv[i]));
 	if (optind == argc)

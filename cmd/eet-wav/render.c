@@ -73,7 +73,7 @@ tell_layout(const struct render *r, struct adpcm_verdict v)
 }
 
 struct render *
-render_new(const struct output *out, const struct wire_handshake *h, const struct plan *plan,
+render_new(const struct outfile *out, const struct wire_handshake *h, const struct plan *plan,
     const struct settings *set)
 {
 	struct render *r = calloc(1, sizeof *r);

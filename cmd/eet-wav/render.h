@@ -7,7 +7,7 @@
 #define EET_WAV_RENDER_H
 
 #include "measure.h"
-#include "output.h"
+#include "outfile.h"
 #include "pcm.h"
 #include "settings.h"
 
@@ -24,7 +24,7 @@ struct render;
  * Begin a WAV on out (whose label must stay), with a take's handshake.  plan: what was measured,
  * or NULL if nothing was.  NULL on failure, with errno.
  */
-struct render *render_new(const struct output *out, const struct wire_handshake *h,
+struct render *render_new(const struct outfile *out, const struct wire_handshake *h,
     const struct plan *plan, const struct settings *set);
 
 /*

@@ -1,5 +1,6 @@
-#include "output.h"
+#include "outfile.h"
 
+#include "cli.h"
 #include "fdio.h"
 
 #include <errno.h>
@@ -18,7 +19,7 @@ is_standard(const char *path)
 }
 
 bool
-output_is_pipe(const char *path)
+outfile_is_pipe(const char *path)
 {
 	struct stat st;
 
@@ -28,7 +29,7 @@ output_is_pipe(const char *path)
 }
 
 char *
-output_directory(const char *path)
+outfile_directory(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 
@@ -41,13 +42,13 @@ output_directory(const char *path)
 static int
 create_beside(const char *path, mode_t mode, char **nameo)
 {
-	char *dir = output_directory(path), *name = NULL;
+	char *dir = outfile_directory(path), *name = NULL;
 	int fd = -1;
 
 	if (dir == NULL)
 		return -1;
 	for (unsigned i = 0; fd == -1; i++) {
-		if (asprintf(&name, "%s/.eet-wav.%ld.%u", dir, (long)getpid(), i) == -1) {
+		if (asprintf(&name, "%s/.%s.%ld.%u", dir, cli_name(), (long)getpid(), i) == -1) {
 			name = NULL;
 			break;
 		}
@@ -65,12 +66,13 @@ create_beside(const char *path, mode_t mode, char **nameo)
 }
 
 int
-output_open(struct output *o, const char *path, bool replace, mode_t mode)
+outfile_open(struct outfile *o, const char *path, bool replace, mode_t mode)
 {
 	struct stat st;
 	bool exists;
 
-	*o = (struct output){ .fd = STDOUT_FILENO, .label = "standard output", .replace = replace };
+	*o =
+	    (struct outfile){ .fd = STDOUT_FILENO, .label = "standard output", .replace = replace };
 	if (is_standard(path))
 		return 0;
 	o->label = path;
@@ -91,12 +93,12 @@ output_open(struct output *o, const char *path, bool replace, mode_t mode)
 		goto fail;
 	return 0;
 fail:
-	output_discard(o);
+	outfile_discard(o);
 	return -1;
 }
 
 int
-output_commit(struct output *o)
+outfile_commit(struct outfile *o)
 {
 	int e, status;
 
@@ -120,13 +122,13 @@ output_commit(struct output *o)
 	return 0;
 fail:
 	e = errno;
-	output_discard(o);
+	outfile_discard(o);
 	errno = e;
 	return -1;
 }
 
 void
-output_discard(struct output *o)
+outfile_discard(struct outfile *o)
 {
 	int e = errno;
 
