@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_WAITING = 64 << 10 };
+enum { MAX_WAITING = 64 << 10, FIRST_SIZE = 512 };
 
 struct piece {
 	uint32_t len;
@@ -34,15 +34,18 @@ append(struct echo *e, const uint8_t *in, size_t len, int how)
 		e->end -= e->done - LWS_PRE;
 		e->done = LWS_PRE;
 	}
-	need = (e->pieces == NULL ? LWS_PRE : e->end) + sizeof piece + len;
+	if (e->pieces == NULL) {
+		if ((e->pieces = malloc(FIRST_SIZE)) == NULL)
+			return false;
+		e->size = FIRST_SIZE;
+		e->done = e->end = LWS_PRE; /* libwebsockets writes its header before a piece */
+	}
+	need = e->end + sizeof piece + len;
 	if (need > e->size) {
-		for (size = e->size > 0 ? e->size : 512; size < need;)
+		for (size = e->size; size < need;)
 			size *= 2;
 		if ((p = realloc(e->pieces, size)) == NULL)
 			return false;
-		if (e->pieces == NULL)
-			e->done = e->end =
-			    LWS_PRE; /* libwebsockets writes its header before a piece */
 		e->pieces = p;
 		e->size = size;
 	}
