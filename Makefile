@@ -98,7 +98,7 @@ valgrind:
 
 asan:
 	@export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99; \
-	export BATS_TEST_TIMEOUT=180; failed=0; for t in unit bats; do \
+	export BATS_TEST_TIMEOUT=240; failed=0; for t in unit bats; do \
 		$(MAKE) B=$B/asan CFLAGS='-O1 $(SAN)' HARDEN= $$t || failed=1; \
 	done; exit $$failed
 
