@@ -493,6 +493,25 @@ one_second() {
 	[ "$(jq -r 'select(.event == "segment") | .eet' out/index.jsonl)" = stream_1_20260131T101500.002Z_s1.eet ]
 }
 
+@test "rotate: a directory that is removed ends the recording, exit 1 with its name" {
+	mkfifo pipe
+	in=pipe spawn rotate eet-rotate -t 1 out
+	exec 7> pipe
+	mux > log <<-SCRIPT
+		0 OPEN 1 pcm
+		0 FRAME 1 seq=0 count=150
+		3 CLOSE 1 1000
+	SCRIPT
+	head -c 5000 log >&7
+	wait_for compgen -G 'out/*.part'
+	rm -r out
+	tail -c +5001 log >&7
+	exec 7>&-
+	finish rotate
+	[ "$status" = 1 ]
+	grep -q '^eet-rotate: out/.*: No such file or directory$' rotate.err
+}
+
 # A directory as a killed writer leaves it: a segment that grows, cut inside a frame.
 killed() {
 	one_second > log
@@ -824,8 +843,42 @@ ten_seconds() {
 	in=log spawn rotate on_tmpfs 64k eet-rotate -t 1 small/out
 	wait_for grep -q 'No space left' rotate.err
 	kill -TERM "$pid"
-	wait_for -t 3 gone "$pid"
+	wait_for -t 5 gone "$pid"
 	finish rotate
 	[ "$status" = 1 ]
 	grep -q 'not stored' rotate.err
+}
+
+# A full disk with a segment of 50 frames, unfinished, in small/out.
+full_and_killed() {
+	one_second | eet-rotate -q whole
+	in=/dev/null spawn rotate on_tmpfs 128k sh -c 'mkdir small/out
+		cp "$0" small/out/stream_7_20260131T101500.000Z_s1.eet.part
+		head -c 200000 /dev/zero > small/ballast 2> /dev/null
+		exec eet-rotate small/out' whole/*.eet
+	wait_for grep -q 'No space left' rotate.err
+}
+
+@test "recovery: a full disk is waited for" {
+	can_mount || skip "needs root, to mount a small file system"
+	full_and_killed
+	exec 8< "$(small)"
+	rm "$(small)/ballast"
+	finish rotate
+	[ "$status" = 0 ]
+	cmp whole/*.wav /dev/fd/8/out/stream_7_20260131T101500.000Z_s1.wav
+	no_parts /dev/fd/8/out
+	exec 8<&-
+}
+
+@test "recovery: SIGTERM while it waits for space is answered at once, exit 1; nothing is lost" {
+	can_mount || skip "needs root, to mount a small file system"
+	full_and_killed
+	exec 8< "$(small)"
+	kill -TERM "$pid"
+	wait_for -t 5 gone "$pid"
+	finish rotate
+	[ "$status" = 1 ]
+	cmp whole/*.eet /dev/fd/8/out/stream_7_20260131T101500.000Z_s1.eet.part
+	exec 8<&-
 }

@@ -172,3 +172,15 @@ acked() {
 	[ "$(grep -c ' closed 1001' send.out)" = 8 ]
 	"$logs" acked out send.out [a-h].eet
 }
+
+@test "record: a spool that is removed ends it: clients see 1011, exit 1" {
+	start_listen --spool out -s 30k
+	spawn send "$EET_ROOT/test/send.py" --acks 50 --repeat 1000 "$url" [a-h].eet
+	wait_for acked 10
+	wait_for rm -r out # it may fill again meanwhile
+	finish send
+	[ "$(grep -c ' closed 1011' send.out)" = 8 ]
+	finish listen
+	[ "$status" = 1 ]
+	grep -q '^eet-listen: out/.*: No such file or directory$' listen.err
+}
