@@ -14,7 +14,7 @@ CFLAGS	?= -O2 -g
 HARDEN	?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 FUZZ_SECONDS ?= 60
 
-STD	= -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DEET_VERSION='"$(VERSION)"' -Ilib
+STD	= -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DEET_VERSION='"$(VERSION)"' -iquote lib
 WARN	= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 $(WERROR)
 COMPILE	= $(CC) $(STD) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) -pthread -MMD -MP
 LINK	= $(CC) $(CFLAGS) -pthread -Wl,-z,relro,-z,now,--as-needed $(LDFLAGS)
@@ -120,7 +120,7 @@ lint: lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang
 lint-format:
 	clang-format --dry-run -Werror $(CFILES)
 
-lint-tidy: $(addprefix tidy/,$(filter %.c,$(CFILES)))
+lint-tidy: $(addprefix tidy/,$(filter lib/%.c cmd/%.c,$(CFILES)))
 
 tidy/%:
 	@clang-tidy --quiet $* -- $(STD) 2>/dev/null
