@@ -146,14 +146,12 @@ session_line(const struct completer_job *j, char out[INDEX_LINE + 1])
 static int
 append_segment(const struct segment_dir *d, int index, struct completer_job *j)
 {
-	char lines[2 * INDEX_LINE + 1], eet[NAME_SIZE + 8], wav[NAME_SIZE + 8];
+	char lines[2 * INDEX_LINE + 1], eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE];
 	const char *wav_or_none = j->segment.has_wav ? wav : NULL;
 	size_t first = 0, len;
 
-	name_format(&j->segment.name, eet);
-	strcpy(wav, eet);
-	strcat(eet, ".eet");
-	strcat(wav, ".wav");
+	name_file(&j->segment.name, ".eet", eet);
+	name_file(&j->segment.name, ".wav", wav);
 	if (d->exec)
 		first = index_format_exec(eet, wav_or_none, j->segment.name.session, false, lines);
 	len = segment_line(j, eet, wav_or_none, lines + first);
@@ -161,8 +159,10 @@ append_segment(const struct segment_dir *d, int index, struct completer_job *j)
 		return -1;
 	if (index_append(index, lines, first + len) == -1)
 		return -1;
-	if (j->sums != NULL)
+	if (j->sums != NULL) {
+		j->follows = j->sums->layout_known;
 		sum_up(j->sums, &j->segment.facts);
+	}
 	return 0;
 }
 
@@ -190,11 +190,10 @@ static int
 sync_names(const struct segment_dir *d, const struct completer_job *j, char failed[SEGMENT_PATH])
 {
 	for (size_t i = 0; i < j->n_names; i++) {
-		char file[NAME_SIZE + 16];
+		char file[NAME_FILE_SIZE];
 		int fd, status;
 
-		name_format(&j->names[i], file);
-		strcat(file, ".eet.part");
+		name_file(&j->names[i], ".eet.part", file);
 		segment_path(d, &j->names[i], ".eet.part", failed);
 		fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd == -1 && errno == ENOENT)

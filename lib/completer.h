@@ -47,6 +47,7 @@ struct completer_job {
 	struct segment segment;
 	uint64_t gap_before;
 	bool recovered;
+	bool follows; /* result: its session has an earlier one; false in recovery */
 	/* A session. */
 	uint32_t session;
 	struct stream stream;

@@ -622,8 +622,11 @@ report_segment(struct spool *sp, const struct completer_job *j)
 	if (s->has_wav)
 		r.wav = wav;
 	if (f->format.codec == WIRE_ADPCM)
-		snprintf(text, sizeof text, "%s: layout %s (%s)", eet,
-		    adpcm_layout_name(f->verdict.layout), adpcm_rule_name(f->verdict.rule));
+		snprintf(text, sizeof text, "%s: layout %s (%s)%s", eet,
+		    adpcm_layout_name(f->verdict.layout), adpcm_rule_name(f->verdict.rule),
+		    j->follows && f->verdict.layout == ADPCM_BARE
+			? "; it begins in the middle, its WAV may carry an offset"
+			: "");
 	else
 		r.text = NULL;
 	sp->options.report(sp->options.arg, &r);

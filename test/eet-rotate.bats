@@ -687,6 +687,15 @@ killed() {
 	refute cmp -s out/*.wav given/*.wav
 }
 
+@test "rotate: bare blocks know no state: -v tells which WAVs may carry an offset" {
+	run -0 --separate-stderr eet-rotate -v -s 4k out < "$golden/layout-bare.eet"
+	[ "$(grep -c ': layout bare ' <<< "$stderr")" -ge 3 ]
+	[ "$(grep ': layout bare ' <<< "$stderr" | grep -vc ' may carry an offset$')" = 1 ]
+	eet-wav -q -d wav out
+	eet-wav -q -o whole.wav "$golden/layout-bare.eet"
+	cmp whole.wav wav/*.wav
+}
+
 @test "rotate: unreadable input is exit 1 with its name" {
 	mkdir folder
 	run -1 --separate-stderr eet-rotate out < folder
