@@ -346,37 +346,28 @@ meets(enum adpcm_layout layout, const struct adpcm_state *end, const struct adpc
 	    (layout == ADPCM_WAV || end->predictor == begin->predictor);
 }
 
-bool
-adpcm_chain_holds(enum adpcm_layout layout, unsigned ch, const struct adpcm_state *after,
-    const uint8_t *block, size_t length)
+/* In ADPCM_STATE_HIGH, a block with an odd number of samples may lack its last code. */
+static bool
+drops_code(uint32_t n, size_t length)
 {
-	struct adpcm_state begin;
-	unsigned c;
-
-	if (layout == ADPCM_BARE || length < HEADER_SIZE * (size_t)ch)
-		return false;
-	for (c = 0; c < ch; c++) {
-		load_header(block + HEADER_SIZE * c, &begin);
-		if (!meets(layout, &after[c], &begin))
-			return false;
-	}
-	return true;
+	return n % 2 != 0 && length == HEADER_SIZE + (n - 1) / 2;
 }
 
-/* Does the previous block, read in this layout, end where this block's header says? */
+/* A block read in this layout ended at after[]: does the next one's header say the same? */
 static bool
-fits(const struct adpcm_sniff *s, enum adpcm_layout layout, const uint8_t *block)
+fits(enum adpcm_layout layout, unsigned ch, const struct adpcm_state *after, bool dropped_code,
+    const uint8_t *block)
 {
 	struct adpcm_state begin, end;
 	unsigned c, code;
 	int16_t heard;
 
-	for (c = 0; c < s->ch; c++) {
+	for (c = 0; c < ch; c++) {
 		load_header(block + HEADER_SIZE * c, &begin);
-		end = s->after[layout][c];
-		if (layout == ADPCM_STATE_HIGH && s->dropped_code) {
+		end = after[c];
+		if (layout == ADPCM_STATE_HIGH && dropped_code) {
 			for (code = 0; code < 16; code++) {
-				end = s->after[layout][c];
+				end = after[c];
 				decode_group(&end, code, 1, 1, &heard);
 				if (meets(layout, &end, &begin))
 					break;
@@ -388,6 +379,15 @@ fits(const struct adpcm_sniff *s, enum adpcm_layout layout, const uint8_t *block
 	return true;
 }
 
+bool
+adpcm_chain_holds(enum adpcm_layout layout, unsigned ch, uint32_t n,
+    const struct adpcm_state *after, size_t previous, const uint8_t *block, size_t length)
+{
+	return layout != ADPCM_BARE && previous >= HEADER_SIZE * (size_t)ch &&
+	    length >= HEADER_SIZE * (size_t)ch &&
+	    fits(layout, ch, after, drops_code(n, previous), block);
+}
+
 /* The previous block and this one, which follows it. */
 static void
 look_at_pair(struct adpcm_sniff *s, const uint8_t *block, bool has_header)
@@ -397,8 +397,8 @@ look_at_pair(struct adpcm_sniff *s, const uint8_t *block, bool has_header)
 
 	for (i = 0; i < CHAINED; i++)
 		if (adpcm_layout_allowed(chained[i], s->ch)) {
-			fit[chained[i]] =
-			    has_header && s->previous_header && fits(s, chained[i], block);
+			fit[chained[i]] = has_header && s->previous_header &&
+			    fits(chained[i], s->ch, s->after[chained[i]], s->dropped_code, block);
 			all = all && fit[chained[i]];
 		}
 	if (all && s->pairs == 0) {
@@ -425,7 +425,7 @@ remember(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t lengt
 	s->have_previous = true;
 	s->previous_seq = seq;
 	s->previous_header = length >= HEADER_SIZE * (size_t)s->ch;
-	s->dropped_code = s->n % 2 != 0 && length == HEADER_SIZE + (s->n - 1) / 2;
+	s->dropped_code = drops_code(s->n, length);
 	if (!s->previous_header)
 		return;
 	for (i = 0; i < CHAINED; i++) {

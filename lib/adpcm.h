@@ -79,11 +79,12 @@ uint32_t adpcm_encode(enum adpcm_layout layout, unsigned ch, const int16_t *in, 
     struct adpcm_state *state, uint8_t *out);
 
 /*
- * Does a block begin where the one before it ended, whose decoder stood at after[0..ch)?  This is the
- * chain of eet-formats(5).  False for ADPCM_BARE and for a block shorter than its header.
+ * Does a block begin where the one before it, of that many bytes, ended, whose decoder stood at
+ * after[0..ch)?  n: samples per channel of a full frame.  This is the chain of eet-formats(5).
+ * False for ADPCM_BARE, and when either block is shorter than its header.
  */
-bool adpcm_chain_holds(enum adpcm_layout layout, unsigned ch, const struct adpcm_state *after,
-    const uint8_t *block, size_t length);
+bool adpcm_chain_holds(enum adpcm_layout layout, unsigned ch, uint32_t n,
+    const struct adpcm_state *after, size_t previous, const uint8_t *block, size_t length);
 
 /* Which rule decided (eet-formats(5), "Which layout a stream has"). */
 enum adpcm_rule { ADPCM_BY_CHAIN, ADPCM_BY_LENGTH, ADPCM_GIVEN };

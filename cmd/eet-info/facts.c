@@ -103,7 +103,7 @@ silent(size_t n)
 }
 
 static struct pcm_step
-read_frame(struct reading *r, const struct log_record *rec, bool pair)
+read_frame(struct reading *r, const struct log_record *rec, bool pair, uint32_t previous)
 {
 	const struct wire_frame *frame = &rec->frame;
 	const unsigned channels = r->pcm.stream.format.channels;
@@ -111,7 +111,8 @@ read_frame(struct reading *r, const struct log_record *rec, bool pair)
 	struct pcm_step step;
 
 	if (pair &&
-	    adpcm_chain_holds(r->pcm.layout, channels, r->pcm.carry, frame->payload, frame->length))
+	    adpcm_chain_holds(r->pcm.layout, channels, r->pcm.stream.format.frame_samples,
+		r->pcm.carry, previous, frame->payload, frame->length))
 		r->chain_held++;
 	step = pcm_plan(&r->pcm, frame);
 	pcm_decode(&r->pcm, frame, step, samples);
@@ -134,6 +135,8 @@ take_arrival(struct facts *f, const struct log_record *rec, uint64_t position)
 
 	if (d->n > 0)
 		f->jitter_us += (fabs(transit - f->transit_us) - f->jitter_us) / 16;
+	else
+		d->since_us = rec->time_us;
 	f->transit_us = transit;
 	d->n++;
 	d->sx += media;
@@ -142,13 +145,16 @@ take_arrival(struct facts *f, const struct log_record *rec, uint64_t position)
 	d->sxy += media * transit;
 }
 
-int
-facts_frame(struct facts *f, const struct log_record *rec, struct pcm_step *so)
+struct pcm_step
+facts_frame(struct facts *f, const struct log_record *rec)
 {
 	const struct wire_frame *frame = &rec->frame;
 	const struct stream *st = &rec->session->stream;
-	bool pair = f->have_previous && frame->length > 0 && frame->seq == f->previous_seq + 1 &&
-	    st->format.codec == WIRE_ADPCM && rec->step.kind == STREAM_NEXT;
+	bool pair = f->previous_length > 0 && frame->length > 0 &&
+	    frame->seq == f->previous_seq + 1 && st->format.codec == WIRE_ADPCM &&
+	    rec->step.kind == STREAM_NEXT;
+	struct pcm_step step[ADPCM_LAYOUTS] = { 0 };
+	struct adpcm_verdict v;
 
 	if (f->sniffing && !adpcm_sniff_add(&f->sniff, frame->seq, frame->payload, frame->length)) {
 		f->verdict = adpcm_sniff_verdict(&f->sniff);
@@ -157,16 +163,19 @@ facts_frame(struct facts *f, const struct log_record *rec, struct pcm_step *so)
 	f->pairs += pair;
 	for (enum adpcm_layout l = 0; l < ADPCM_LAYOUTS; l++)
 		if (followed(f, l))
-			*so = read_frame(&f->reading[l], rec, pair);
+			step[l] = read_frame(&f->reading[l], rec, pair, f->previous_length);
 	if (st->frames == 1)
 		f->first_us = rec->time_us;
 	f->last_us = rec->time_us;
 	f->bytes += frame->length;
-	f->have_previous = frame->length > 0;
+	f->previous_length = frame->length;
 	f->previous_seq = frame->seq;
-	if (f->arrivals && (rec->step.kind == STREAM_NEXT || rec->step.kind == STREAM_GAP))
+	if (rec->step.kind == STREAM_RESTART)
+		f->drift = (struct regression){ 0 }; /* how much is missing there, nobody knows */
+	if (f->arrivals && rec->step.kind != STREAM_REPEAT)
 		take_arrival(f, rec, st->position - stream_samples_any(&st->format, frame->length));
-	return 0;
+	facts_reading(f, &v);
+	return step[v.layout];
 }
 
 const struct reading *
@@ -197,7 +206,7 @@ facts_drift_ppm(const struct facts *f, double *o)
 	const struct regression *d = &f->drift;
 	double n = (double)d->n, spread = n * d->sxx - d->sx * d->sx, slope;
 
-	if (d->n < 2 || f->last_us - f->first_us < DRIFT_SECONDS * UINT64_C(1000000) || spread <= 0)
+	if (d->n < 2 || f->last_us - d->since_us < DRIFT_SECONDS * UINT64_C(1000000) || spread <= 0)
 		return false;
 	/* Frames that take longer to come than to play are those of a clock that runs slow. */
 	slope = -(n * d->sxy - d->sx * d->sy) / spread * 1e6;

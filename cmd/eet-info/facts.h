@@ -23,9 +23,10 @@ struct reading {
 	uint64_t damage_offset; /* of the first damaged block */
 };
 
-/* Least squares of arrival time over media time. */
+/* Least squares of how late frames arrive, over media time. */
 struct regression {
 	uint64_t n;
+	uint64_t since_us; /* arrival of the first one */
 	double sx, sy, sxx, sxy;
 };
 
@@ -37,8 +38,7 @@ struct facts {
 	bool arrivals;  /* the log's times are those of arrival */
 	uint64_t bytes; /* payload */
 	uint64_t pairs; /* blocks that follow each other */
-	bool have_previous;
-	uint32_t previous_seq;
+	uint32_t previous_seq, previous_length;
 	uint64_t first_us, last_us;
 	double transit_us; /* arrival less media time, of the frame before */
 	double jitter_us;  /* RFC 3550, section 6.4.1 */
@@ -55,8 +55,8 @@ struct facts_options {
 struct facts *facts_new(const struct log_session *s, const struct facts_options *o, bool arrivals);
 void facts_free(struct facts *f);
 
-/* Take a LOG_FRAME.  What it means is in *so.  0, or -1 with errno. */
-int facts_frame(struct facts *f, const struct log_record *rec, struct pcm_step *so);
+/* Take a LOG_FRAME.  Returns what it means in the reading that counts so far. */
+struct pcm_step facts_frame(struct facts *f, const struct log_record *rec);
 
 /* The reading that counts; before the end: the one that would, if it were now. */
 const struct reading *facts_reading(const struct facts *f, struct adpcm_verdict *vo);

@@ -22,6 +22,7 @@ struct info {
 	struct log_options log;
 	struct facts_options facts;
 	enum show_style style;
+	uint64_t damage; /* in the log that is read */
 	int status;
 };
 
@@ -34,18 +35,28 @@ set_status(struct info *in, int status)
 }
 
 static void
+damage(struct info *in, const char *file, uint64_t offset, uint64_t skipped, const char *text)
+{
+	show_damage(in->style, file, offset, skipped, text);
+	in->damage++;
+	set_status(in, CLI_EDATA);
+}
+
+static void
 close_stream(struct info *in, const char *file, const struct log_record *rec)
 {
 	struct facts *f = rec->session->user;
 	struct adpcm_verdict v;
 	const struct reading *r = facts_reading(f, &v);
+	char text[128];
 
 	show_stream(in->style, file, rec, f);
 	if (r->pcm.damaged > 0) {
-		cli_warnx("%s: offset %" PRIu64 ": session %" PRIu32
-			  ": damaged ADPCM blocks: %" PRIu64 ", the first one here",
-		    file, r->damage_offset, rec->session->number, r->pcm.damaged);
-		set_status(in, CLI_EDATA);
+		snprintf(text, sizeof text,
+		    "session %" PRIu32 ": damaged ADPCM blocks: %" PRIu64 ", the first one here",
+		    rec->session->number, r->pcm.damaged);
+		damage(in, file, r->damage_offset, 0, text);
+		cli_warnx("%s: offset %" PRIu64 ": %s", file, r->damage_offset, text);
 	}
 	facts_free(f);
 	rec->session->user = NULL;
@@ -58,7 +69,7 @@ take(struct info *in, const char *file, const struct log_reader *r, const struct
 	struct pcm_step step;
 
 	if (input_report(file, r, rec))
-		set_status(in, CLI_EDATA);
+		damage(in, file, rec->offset, rec->skipped, rec->text);
 	switch (rec->event) {
 	case LOG_OPEN:
 		rec->session->user = facts_new(rec->session, &in->facts, log_is_mux(r));
@@ -67,12 +78,11 @@ take(struct info *in, const char *file, const struct log_reader *r, const struct
 		cli_warn("%s: offset %" PRIu64, file, rec->offset);
 		return false;
 	case LOG_FRAME:
-		facts_frame(rec->session->user, rec, &step);
+		step = facts_frame(rec->session->user, rec);
 		if (step.step.kind == STREAM_GAP)
 			show_gap(in->style, file, rec, step);
 		return true;
 	case LOG_CLOSE: close_stream(in, file, rec); return true;
-	case LOG_DAMAGE: show_damage(in->style, file, rec); return true;
 	default: return true;
 	}
 }
@@ -92,8 +102,11 @@ inspect(struct info *in, int fd, const char *file)
 		set_status(in, CLI_EFAIL);
 		return;
 	}
-	show_begin(in->style, file);
+	show_begin();
+	in->damage = 0;
 	while ((e = log_next(r, &rec)) != LOG_END) {
+		if (e == LOG_ERROR)
+			cli_warn("%s: offset %" PRIu64, file, log_offset(r));
 		if (e == LOG_ERROR || (e != LOG_MORE && !take(in, file, r, &rec))) {
 			set_status(in, CLI_EFAIL);
 			break;
@@ -102,7 +115,8 @@ inspect(struct info *in, int fd, const char *file)
 		if (e != LOG_MORE)
 			continue;
 		/* Standing rows are to be seen while a live log is waited for. */
-		fflush(stdout);
+		if (fflush(stdout) == EOF)
+			break;
 		if (!stopped && !stop_wait(fd)) {
 			cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
 			    file, log_offset(r));
@@ -117,15 +131,23 @@ inspect(struct info *in, int fd, const char *file)
 			log_eof(r);
 		}
 	}
-	show_end(in->style, file, log_is_mux(r), log_offset(r), streams, log_damage(r));
+	show_end(in->style, file, log_is_mux(r), log_offset(r), streams, in->damage);
 	log_free(r);
 }
 
 static void
 inspect_file(struct info *in, const char *file)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int fd;
 
+	if (ferror(stdout))
+		return; /* which cli_finish() will tell */
+	if (stop_now()) {
+		cli_warnx("%s: not read", file);
+		set_status(in, CLI_EDATA);
+		return;
+	}
+	fd = open(file, O_RDONLY | O_CLOEXEC);
 	if (fd == -1) {
 		cli_warn("%s", file);
 		set_status(in, CLI_EFAIL);
@@ -179,8 +201,7 @@ inspect_spool(struct info *in, const char *dir)
 		if (asprintf(&file, "%s%s%s", dir, dir[len - 1] == '/' ? "" : "/",
 			list[i]->d_name) == -1)
 			cli_die(CLI_EFAIL, "%s", dir);
-		if (!stop_now())
-			inspect_file(in, file);
+		inspect_file(in, file);
 		free(file);
 		free(list[i]);
 	}
@@ -230,16 +251,14 @@ main(int argc, char *argv[])
 	};
 	struct info in = { .style = SHOW_TABLE };
 	const char *spool = NULL;
+	bool check = false;
 	int c;
 
 	cli_init(argv);
 	while ((c = cli_getopt(argc, argv, ":" INPUT_SHORT CLI_SHORT, longs, HELP)) != -1)
 		switch (c) {
 		case OPT_JSON: in.style = SHOW_JSON; break;
-		case OPT_CHECK:
-			in.style = SHOW_NOTHING;
-			cli_level = -1;
-			break;
+		case OPT_CHECK: check = true; break;
 		case OPT_HASH: in.facts.hash = true; break;
 		case OPT_REINDEX: spool = optarg; break;
 		case OPT_LAYOUT:
@@ -249,6 +268,12 @@ main(int argc, char *argv[])
 		default: input_option(&in.log, c, optarg);
 		}
 	input_check(&in.log);
+	if (check && (in.style == SHOW_JSON || in.facts.hash))
+		cli_usage("--check prints nothing, so it goes neither with --json nor with --hash");
+	if (check) {
+		in.style = SHOW_NOTHING;
+		cli_level = -1;
+	}
 	if (spool != NULL) {
 		if (optind < argc)
 			cli_usage("--reindex takes one directory and no other operand");
@@ -260,7 +285,7 @@ main(int argc, char *argv[])
 			cli_usage("standard input is a terminal: name a log, or feed it one");
 		inspect_operand(&in, "-");
 	}
-	for (; optind < argc && !stop_now(); optind++)
+	for (; optind < argc; optind++)
 		inspect_operand(&in, argv[optind]);
 	return cli_finish(in.status);
 }

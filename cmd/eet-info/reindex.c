@@ -5,6 +5,7 @@
 #include "name.h"
 #include "spool.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -65,6 +66,7 @@ static int
 filter(struct work *w)
 {
 	uint64_t cut;
+	struct stat st;
 	int old, new, status;
 
 	if (unlinkat(w->fd, TEMPORARY, 0) == -1 && errno != ENOENT)
@@ -76,7 +78,11 @@ filter(struct work *w)
 		close(old);
 		return -1;
 	}
-	status = index_each(old, keep, w);
+	/* Whoever could read it, or write to it, still can. */
+	status = fstat(old, &st) == -1 || fchmod(new, st.st_mode & 0777) == -1 ||
+		(st.st_uid != geteuid() && fchown(new, st.st_uid, st.st_gid) == -1)
+	    ? -1
+	    : index_each(old, keep, w);
 	close(old);
 	if (status == -1 || fflush(w->out) == EOF || fsync(new) == -1) {
 		fclose(w->out);
@@ -86,6 +92,30 @@ filter(struct work *w)
 	if (fclose(w->out) == EOF)
 		return -1;
 	return renameat(w->fd, TEMPORARY, w->fd, INDEX_FILE) == 0 ? fsync(w->fd) : -1;
+}
+
+static int
+is_wav(const struct dirent *d)
+{
+	size_t stem;
+	enum name_suffix s = name_suffix(d->d_name, &stem);
+
+	return s == NAME_WAV || s == NAME_WAV_PART;
+}
+
+/* A spool without any was recorded with --no-wav, and is to stay so. */
+static bool
+has_wav(const char *dir)
+{
+	struct dirent **list;
+	int n = scandir(dir, &list, is_wav, NULL);
+
+	if (n == -1)
+		return false;
+	for (int i = 0; i < n; i++)
+		free(list[i]);
+	free(list);
+	return n > 0;
 }
 
 static void
@@ -107,6 +137,7 @@ reindex(const char *dir)
 	struct work w = { .dir = dir };
 	struct spool_options o;
 	struct spool *sp;
+	bool wavs;
 	char text[SPOOL_TEXT];
 	int status;
 
@@ -120,6 +151,7 @@ reindex(const char *dir)
 		close(w.fd);
 		return CLI_EFAIL;
 	}
+	wavs = has_wav(dir);
 	if ((status = filter(&w)) == -1)
 		cli_warn("%s/%s", dir, INDEX_FILE);
 	tdestroy(w.seen, free);
@@ -127,6 +159,7 @@ reindex(const char *dir)
 	if (status == -1)
 		return CLI_EFAIL;
 	spool_defaults(&o);
+	o.wav = wavs;
 	o.report = report;
 	o.arg = &w;
 	if ((sp = spool_open(dir, &o, text)) == NULL) {

@@ -45,10 +45,8 @@ time_text(uint64_t us, char out[32])
 }
 
 void
-show_begin(enum show_style style, const char *file)
+show_begin(void)
 {
-	(void)style;
-	(void)file;
 	headed = false;
 }
 
@@ -59,9 +57,9 @@ heading(const char *file)
 		return;
 	headed = true;
 	printf(
-	    "%s:\n%7s %10s %-12s %-5s %-18s %6s %2s %5s %9s %11s %5s %6s %5s %5s %5s %7s %7s %5s\n",
-	    shown(file), "session", "stream", "tag", "codec", "layout", "rate", "ch", "n", "frames",
-	    "seconds", "gaps", "lost", "rep", "rest", "dmg", "peak", "rms", "clip");
+	    "%s:\n%7s %10s %-5s %-18s %6s %2s %5s %9s %11s %5s %6s %5s %5s %5s %7s %7s %5s  %s\n",
+	    shown(file), "session", "stream", "codec", "layout", "rate", "ch", "n", "frames",
+	    "seconds", "gaps", "lost", "rep", "rest", "dmg", "peak", "rms", "clip", "tag");
 }
 
 void
@@ -95,7 +93,8 @@ show_gap(enum show_style style, const char *file, const struct log_record *rec,
 }
 
 void
-show_damage(enum show_style style, const char *file, const struct log_record *rec)
+show_damage(enum show_style style, const char *file, uint64_t offset, uint64_t skipped,
+    const char *text)
 {
 	struct json j;
 
@@ -104,9 +103,9 @@ show_damage(enum show_style style, const char *file, const struct log_record *re
 	json_begin(&j, line, sizeof line);
 	json_string(&j, "event", "damage");
 	json_string(&j, "file", file);
-	json_number(&j, "offset", rec->offset);
-	json_number(&j, "skipped", rec->skipped);
-	json_string(&j, "text", rec->text);
+	json_number(&j, "offset", offset);
+	json_number(&j, "skipped", skipped);
+	json_string(&j, "text", text);
 	json_line(&j);
 }
 
@@ -120,6 +119,7 @@ stream_json(const char *file, const struct log_record *rec, const struct facts *
 	const struct reading *r = facts_reading(f, &v);
 	const struct pcm *p = &r->pcm;
 	const bool adpcm = h->codec == WIRE_ADPCM;
+	const bool chain = adpcm && v.layout != ADPCM_BARE;
 	uint64_t samples = p->audio + p->silence;
 	char hash[65];
 	double number = 0;
@@ -161,8 +161,8 @@ stream_json(const char *file, const struct log_record *rec, const struct facts *
 	json_fixed(&j, "rms_dbfs", known, 2, number);
 	json_number(&j, "clipped", p->levels.clipped);
 	json_number(&j, "silent_frames", r->silent_frames);
-	json_number(&j, "chain_pairs", adpcm ? f->pairs : JSON_UNKNOWN);
-	json_number(&j, "chain_held", adpcm ? r->chain_held : JSON_UNKNOWN);
+	json_number(&j, "chain_pairs", chain ? f->pairs : JSON_UNKNOWN);
+	json_number(&j, "chain_held", chain ? r->chain_held : JSON_UNKNOWN);
 	json_fixed(&j, "jitter_us", f->drift.n > 1, 0, f->jitter_us);
 	known = facts_drift_ppm(f, &number);
 	json_fixed(&j, "drift_ppm", known, 1, number);
@@ -198,7 +198,7 @@ details(const struct log_record *rec, const struct facts *f, const struct readin
 	}
 	printf("\tframes of digital silence: %" PRIu64 " of %" PRIu64 "\n", r->silent_frames,
 	    st->frames);
-	if (f->pairs > 0)
+	if (f->pairs > 0 && r->pcm.layout != ADPCM_BARE)
 		printf("\tchain holds between %" PRIu64 " of %" PRIu64 " blocks, %.1f %%\n",
 		    r->chain_held, f->pairs, 100.0 * (double)r->chain_held / (double)f->pairs);
 	if (f->drift.n > 1)
@@ -231,13 +231,14 @@ stream_row(const char *file, const struct log_record *rec, const struct facts *f
 	known = pcm_rms_dbfs(&p->levels, &number);
 	dbfs(rms, known, number);
 	heading(file);
-	printf("%7" PRIu32 " %10" PRIu32 " %-12s %-5s %-18s %6" PRIu32 " %2u %5u %9" PRIu64
+	printf("%7" PRIu32 " %10" PRIu32 " %-5s %-18s %6" PRIu32 " %2u %5u %9" PRIu64
 	       " %11.3f %5" PRIu64 " %6" PRIu64 " %5" PRIu64 " %5" PRIu64 " %5" PRIu64
-	       " %7s %7s %5" PRIu64 "\n",
-	    rec->session->number, h->stream_id, rec->session->tag, wire_codec_name(h->codec),
-	    layout, h->sample_rate, h->channels, h->frame_samples, st->frames,
+	       " %7s %7s %5" PRIu64 "%s%s\n",
+	    rec->session->number, h->stream_id, wire_codec_name(h->codec), layout, h->sample_rate,
+	    h->channels, h->frame_samples, st->frames,
 	    (double)(p->audio + p->silence) / h->sample_rate, st->gaps, st->gap_frames, st->repeats,
-	    st->restarts, p->damaged, peak, rms, p->levels.clipped);
+	    st->restarts, p->damaged, peak, rms, p->levels.clipped,
+	    rec->session->tag[0] != '\0' ? "  " : "", rec->session->tag);
 	facts_hash(f, hash);
 	if (hash[0] != '\0')
 		printf("\tsha256 %s\n", hash);
@@ -261,6 +262,8 @@ show_end(enum show_style style, const char *file, bool mux, uint64_t bytes, uint
 {
 	struct json j;
 
+	if (style == SHOW_TABLE && streams == 0)
+		printf("%s: no stream in it\n", shown(file));
 	if (style != SHOW_JSON)
 		return;
 	json_begin(&j, line, sizeof line);

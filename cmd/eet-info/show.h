@@ -11,14 +11,15 @@
 enum show_style { SHOW_TABLE, SHOW_JSON, SHOW_NOTHING };
 
 /* A log begins; the table's heading is printed when there is something below it. */
-void show_begin(enum show_style style, const char *file);
+void show_begin(void);
 
 /* A frame behind a gap. */
 void show_gap(enum show_style style, const char *file, const struct log_record *rec,
     struct pcm_step step);
 
-/* Damage, a LOG_DAMAGE. */
-void show_damage(enum show_style style, const char *file, const struct log_record *rec);
+/* Damage at that offset; skipped: bytes that were passed over because of it. */
+void show_damage(enum show_style style, const char *file, uint64_t offset, uint64_t skipped,
+    const char *text);
 
 /* A stream ends, with a LOG_CLOSE. */
 void show_stream(enum show_style style, const char *file, const struct log_record *rec,
