@@ -1070,6 +1070,54 @@ dropped_code(void **state)
 	end(&t);
 }
 
+/* Asked of one pair, the chain says what it says of a stream's. */
+static void
+one_pair(void **state)
+{
+	static const enum adpcm_layout layouts[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_WAV };
+	struct adpcm_state begins[2] = { { 0, 0 }, { 0, 0 } }, ends[2];
+	int16_t in[2 * N], heard[2 * N];
+	uint8_t block[64], next[64];
+	uint32_t length;
+	bool damaged;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(layouts); i++) {
+		unsigned ch = layouts[i] == ADPCM_STATE_HIGH ? 1 : 2;
+
+		for (size_t k = 0; k < COUNT(in); k++)
+			in[k] = white();
+		length = adpcm_encode(layouts[i], ch, in, N, begins, block);
+		assert_in_range(length, 8, sizeof block);
+		assert_int_equal(adpcm_encode(layouts[i], ch, in, N, begins, next), length);
+		memset(ends, 0, sizeof ends);
+		adpcm_decode(layouts[i], ch, N, block, length, ends, heard, &damaged);
+		assert_true(adpcm_chain_holds(layouts[i], ch, N, ends, length, next, length));
+		assert_false(adpcm_chain_holds(ADPCM_BARE, ch, N, ends, length, next, length));
+		/* Headers alone say enough, parts of them nothing. */
+		assert_true(adpcm_chain_holds(layouts[i], ch, N, ends, length, next, 4 * ch));
+		assert_false(adpcm_chain_holds(layouts[i], ch, N, ends, length, next, 4 * ch - 1));
+		assert_false(adpcm_chain_holds(layouts[i], ch, N, ends, 4 * ch - 1, next, length));
+		/* The last channel's index, and its predictor, which is wav's own sample. */
+		next[4 * ch - 2] ^= 1;
+		assert_false(adpcm_chain_holds(layouts[i], ch, N, ends, length, next, length));
+		next[4 * ch - 2] ^= 1;
+		next[4 * ch - 4] ^= 1;
+		assert_int_equal(adpcm_chain_holds(layouts[i], ch, N, ends, length, next, length),
+		    layouts[i] == ADPCM_WAV);
+	}
+
+	/* A last code that was dropped, 1, took the predictor from 5 to 6. */
+	memset(ends, 0, sizeof ends);
+	ends[0].predictor = 5;
+	assert_true(
+	    adpcm_chain_holds(ADPCM_STATE_HIGH, 1, 1, ends, 4, (const uint8_t *)"\6\0\0", 4));
+	assert_false(
+	    adpcm_chain_holds(ADPCM_STATE_HIGH, 1, 2, ends, 4, (const uint8_t *)"\6\0\0", 4));
+	assert_false(adpcm_chain_holds(ADPCM_STATE, 1, 1, ends, 4, (const uint8_t *)"\6\0\0", 4));
+}
+
 /* With more channels only state and wav take part, and all channels must fit. */
 static void
 more_channels(void **state)
@@ -1258,6 +1306,7 @@ main(void)
 		cmocka_unit_test(what_is_a_pair),
 		cmocka_unit_test(impossible_index),
 		cmocka_unit_test(dropped_code),
+		cmocka_unit_test(one_pair),
 		cmocka_unit_test(more_channels),
 		cmocka_unit_test(by_length),
 		cmocka_unit_test(when_it_is_final),
