@@ -50,7 +50,7 @@ numbers() {
 	for args in --no-such 'localhost' '5096' '::1:5096' 'localhost:99999' 'a:1 b:2' '--sessions 0' \
 		'--sessions x' '--idle-exit 1y' '--max-frame 1X' '--ready-fd 77' '--ready-fd 1' \
 		'--append' '--append -o x --raw' '-t 5' '--no-wav' '--spool d -o -' '--spool d --raw' \
-		"unix:$(printf 'x%.0s' {1..108})" 'unix:' '-- true' '-o'; do
+		"unix:$(printf 'x%.0s' {1..108})" 'unix:' '--' '-q --' '--idle-exit 1 -- true' '-o'; do
 		# shellcheck disable=SC2086
 		run -2 --separate-stderr eet-listen $args
 		[ "$output" = "" ]

@@ -112,7 +112,12 @@ sandbox() {
 		echo \$\$ > listen.pid
 		exec "$EET_BIN/eet-listen" \$address "\${args[@]}" 9> listen.url
 	SCRIPT
-	chmod +x bin/eet-listen
+	cat > my-client <<-SCRIPT
+		#!/bin/sh
+		exec /usr/bin/python3 "$EET_ROOT/client/stream_client.py" -q --streams 2 \
+			--url "\$EET_URL" --wav song.wav
+	SCRIPT
+	chmod +x bin/eet-listen my-client
 	PATH=$PWD/bin:$PATH
 }
 
@@ -121,7 +126,7 @@ listens_or_gone() {
 }
 
 # Run one example in the background as a reader would; where it listens, send two streams and
-# then press Ctrl-C, unless it has ended by itself.
+# then press Ctrl-C, unless it ends by itself.
 example() {
 	local line=$1 url listen=
 
@@ -131,12 +136,12 @@ example() {
 		wait_for listens_or_gone
 		read -r listen < listen.pid
 		read -r url < listen.url
-		if [[ $url == ws://127.0.0.1:* ]]; then
+		if [[ $url == ws://127.0.0.1:* && $line != *' -- '* ]]; then
 			/usr/bin/python3 "$EET_ROOT/client/stream_client.py" -q --url "$url" --streams 2 \
 				--wav song.wav
 		fi
-		# An example with --sessions 2 has seen enough by now.
-		[[ $line == *--sessions* ]] || kill -INT "$listen"
+		# An example with --sessions 2 has seen enough by now, one with a command ends with it.
+		[[ $line == *--sessions* || $line == *' -- '* ]] || kill -INT "$listen"
 	fi
 	wait_for gone "${pids[example]}"
 	finish example

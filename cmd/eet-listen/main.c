@@ -24,9 +24,10 @@ enum {
 };
 
 static const char help[] =
-    "Usage: eet-listen [OPTION]... [[ADDRESS]:PORT | unix:PATH]\n"
+    "Usage: eet-listen [OPTION]... [[ADDRESS]:PORT | unix:PATH] [-- CMD [ARG]...]\n"
     "Take streams of audio over WebSocket, and write what they send as a mux log to\n"
     "standard output, or as rotating files.  Listens on localhost:5096 by default.\n"
+    "With CMD, run it with the URL in $EET_URL, and end with it, and with its status.\n"
     "\n"
     "  -o, --output FILE        write the log to FILE, which must be new or empty\n"
     "      --append             -o: go on with a log that is there\n"
@@ -71,7 +72,8 @@ struct settings {
 	const char *file;  /* -o; NULL: none, "-" too */
 	const char *spool; /* NULL: none */
 	bool append, raw;
-	int ready_fd; /* -1: none */
+	int ready_fd;         /* -1: none */
+	char *const *command; /* NULL: none */
 	struct server_options server;
 	struct recorder_options recorder;
 };
@@ -81,9 +83,10 @@ parse(int argc, char *argv[], struct settings *set)
 {
 	const char *where = NULL;
 	bool to_stdout = false;
-	int c;
+	int c, last = optind;
 
-	while ((c = cli_getopt(argc, argv, "-:o:" RECORDER_SHORT CLI_SHORT, longs, help)) != -1)
+	while ((c = cli_getopt(argc, argv, "-:o:" RECORDER_SHORT CLI_SHORT, longs, help)) != -1) {
+		last = optind;
 		switch (c) {
 		case 1:
 			if (where != NULL)
@@ -116,8 +119,13 @@ parse(int argc, char *argv[], struct settings *set)
 			break;
 		default: recorder_option(&set->recorder, c, optarg);
 		}
+	}
 	if (optind < argc)
-		cli_usage("%s: nothing can stand after --", argv[optind]);
+		set->command = argv + optind;
+	else if (optind > last && strcmp(argv[optind - 1], "--") == 0)
+		cli_usage("no command after --");
+	if (set->command != NULL && set->server.idle_exit > 0)
+		cli_usage("--idle-exit: a command says itself when it is over");
 	if (set->spool != NULL && set->raw)
 		cli_usage("--spool and --raw exclude each other");
 	if (set->spool != NULL && to_stdout)
@@ -209,6 +217,8 @@ main(int argc, char *argv[])
 		listener_close(&server.listener);
 		return CLI_EFAIL;
 	}
+	server.command.argv = set.command;
+	server.command.out = set.file != NULL || set.spool != NULL ? STDOUT_FILENO : STDERR_FILENO;
 	ready(server.listener.url, set.ready_fd);
 	return cli_finish(server_run(&server));
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -31,9 +32,11 @@ enum {
 	NEVER_SECONDS = 1 << 30 /* libwebsockets' own timeouts are not used */
 };
 
-#define LINGER     (2 * SECOND) /* for the reader of an HTTP error */
-#define STUCK      (5 * SECOND) /* nobody reads the output */
-#define STUCK_FULL (1 * SECOND) /* no space comes: that is all that stopping waits */
+#define LINGER     (2 * SECOND)  /* for the reader of an HTTP error */
+#define QUIET      (SECOND / 10) /* a stream that sends nothing more */
+#define LEAVE      (2 * SECOND)  /* for streams that the command has left behind */
+#define STUCK      (5 * SECOND)  /* nobody reads the output */
+#define STUCK_FULL (1 * SECOND)  /* no space comes: that is all that stopping waits */
 #define DRIFT      ((int64_t)(2 * SECOND))
 #define MINUTE     (60 * SECOND)
 
@@ -384,7 +387,8 @@ void
 server_closed(struct server *s)
 {
 	s->last_open_us = clock_now();
-	if (--s->open_count == 0 && s->options->sessions > 0 && s->sessions >= s->options->sessions)
+	if (--s->open_count == 0 && s->options->sessions > 0 &&
+	    s->sessions >= s->options->sessions && s->command.argv == NULL)
 		server_stop(s, CLI_OK, WIRE_CLOSE_GOING_AWAY, "the server shuts down");
 }
 
@@ -506,6 +510,58 @@ check_output(struct server *s)
 	s->said_stuck = stuck;
 }
 
+/*
+ * ---- The command ----
+ */
+
+static void on_sweep(uv_timer_t *timer);
+
+static void
+on_command_ended(void *arg, int status)
+{
+	struct server *s = arg;
+
+	s->command_status = status;
+	if (s->state != SERVER_RUNNING)
+		return;
+	if (status == 0 && s->sessions < s->options->sessions) {
+		cli_warnx("%s: ended after %" PRIu32 " of %" PRIu32 " sessions", s->command.argv[0],
+		    s->sessions, s->options->sessions);
+		s->command_status = CLI_EDATA;
+	}
+	s->leaving = true;
+	s->leaving_us = clock_now();
+	listener_close(&s->listener);
+	uv_timer_start(&s->sweep, on_sweep, STOPPING_MS, STOPPING_MS);
+}
+
+/* Was everything read that it has sent?  What its process had sent when it ended may be much. */
+static bool
+quiet(const struct client *c)
+{
+	int unread = 0;
+
+	if (c->held || clock_now() - c->heard_us < QUIET)
+		return false;
+	return ioctl(lws_get_socket_fd(c->wsi), FIONREAD, &unread) == -1 || unread == 0;
+}
+
+/* Those that the command's processes opened end by themselves; others are closed. */
+static void
+leave(struct server *s)
+{
+	static const char reason[] = "the server shuts down";
+	struct client *c;
+
+	TAILQ_FOREACH(c, &s->clients, all)
+	if (!c->ending && quiet(c))
+		client_end(c, WIRE_CLOSE_GOING_AWAY, reason);
+	if (s->held_count > 0)
+		s->leaving_us = clock_now();
+	if (s->client_count == 0 || clock_now() - s->leaving_us >= LEAVE)
+		server_stop(s, s->command_status, WIRE_CLOSE_GOING_AWAY, reason);
+}
+
 static void
 on_sweep(uv_timer_t *timer)
 {
@@ -521,6 +577,8 @@ on_sweep(uv_timer_t *timer)
 	}
 	check_clock(s);
 	check_output(s);
+	if (s->leaving)
+		leave(s);
 	if (o->idle_exit > 0 && s->open_count == 0 &&
 	    clock_now() - s->last_open_us >= o->idle_exit) {
 		cli_note(0, "no stream open for %g s", (double)o->idle_exit / SECOND);
@@ -577,13 +635,14 @@ progress(struct server *s)
 	if (s->state != SERVER_STORING)
 		return;
 	since = output_stuck_since(o) > s->stopped_us ? output_stuck_since(o) : s->stopped_us;
-	if (output_done(&s->output))
-		s->state = SERVER_DONE;
-	else if (!output_completing(o) && now >= since &&
-	    now - since >= (output_full(o) ? STUCK_FULL : STUCK))
-		s->state = SERVER_DONE;
-	if (s->state == SERVER_DONE)
-		uv_stop(&s->loop);
+	if (!output_done(&s->output) &&
+	    (output_completing(o) || now < since ||
+		now - since < (output_full(o) ? STUCK_FULL : STUCK)))
+		return;
+	if (s->command.pid != 0)
+		return; /* it was told to end */
+	s->state = SERVER_DONE;
+	uv_stop(&s->loop);
 }
 
 static void
@@ -638,6 +697,7 @@ server_stop(struct server *s, int status, uint16_t code, const char *reason)
 	s->status = status;
 	s->stopped_us = clock_now();
 	listener_close(&s->listener);
+	command_signal(&s->command, SIGTERM);
 	TAILQ_FOREACH(c, &s->clients, all)
 	client_end(c, code, reason);
 	uv_timer_start(&s->sweep, on_sweep, STOPPING_MS, STOPPING_MS);
@@ -659,23 +719,30 @@ on_signal(uv_signal_t *handle, int number)
 			audio_show(c);
 		break;
 	default:
-		if (s->state != SERVER_RUNNING) {
+		if (s->state == SERVER_RUNNING && s->command.pid != 0 && !s->passed_on) {
+			s->passed_on = true; /* everything ends with the command */
+			command_signal(&s->command, number);
+		} else if (s->state == SERVER_RUNNING && s->command.pid == 0) {
+			server_stop(s, s->command_status, WIRE_CLOSE_GOING_AWAY,
+			    "the server shuts down");
+		} else {
+			if (s->command.pid != 0)
+				s->status = command_kill(&s->command);
 			s->state = SERVER_DONE;
 			uv_stop(&s->loop);
-		} else {
-			server_stop(s, CLI_OK, WIRE_CLOSE_GOING_AWAY, "the server shuts down");
 		}
 	}
 }
 
-/* As many descriptors as we may have, within reason.  Returns how many. */
+/* As many descriptors as we may have, within reason.  Returns how many; *beforeo: what we had. */
 static size_t
-raise_descriptors(void)
+raise_descriptors(struct rlimit *beforeo)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
 		return 1024;
+	*beforeo = limit;
 	if (limit.rlim_cur < MAX_DESCRIPTORS || limit.rlim_cur == RLIM_INFINITY) {
 		limit.rlim_cur =
 		    limit.rlim_max < MAX_DESCRIPTORS ? limit.rlim_max : MAX_DESCRIPTORS;
@@ -729,6 +796,7 @@ server_init(struct server *s, const struct server_options *options, bool raw, si
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
 	size_t descriptors, others = OTHER_DESCRIPTORS;
+	struct sigaction hang_up;
 
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like others */
 	memset(s, 0, sizeof *s);
@@ -736,7 +804,7 @@ server_init(struct server *s, const struct server_options *options, bool raw, si
 	TAILQ_INIT(&s->clients);
 	TAILQ_INIT(&s->held);
 	TAILQ_INIT(&s->ending);
-	descriptors = raise_descriptors();
+	descriptors = raise_descriptors(&s->command.files);
 	s->client_max = descriptors > others ? (descriptors - others) / per_client : 1;
 	uv_loop_init(&s->loop);
 	if (init_lws(s) == -1)
@@ -746,6 +814,10 @@ server_init(struct server *s, const struct server_options *options, bool raw, si
 	uv_idle_init(&s->loop, &s->again);
 	uv_timer_init(&s->loop, &s->sweep);
 	uv_timer_init(&s->loop, &s->tick);
+	sigaction(SIGHUP, NULL, &hang_up);
+	s->command.nohup = hang_up.sa_handler == SIG_IGN;
+	s->command.ended = on_command_ended;
+	s->command.arg = s;
 	s->check.data = s->sweep.data = s->tick.data = s;
 	uv_prepare_start(&s->prepare, on_prepare);
 	uv_check_start(&s->check, on_check);
@@ -770,6 +842,8 @@ destroy(struct server *s)
 	uv_close((uv_handle_t *)&s->tick, NULL);
 	for (size_t i = 0; i < sizeof s->signals / sizeof *s->signals; i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
+	if (s->command.argv != NULL)
+		command_close(&s->command);
 	lws_context_destroy(s->context);
 	for (int i = 0; i < 100 && uv_run(&s->loop, UV_RUN_NOWAIT) != 0; i++)
 		;
@@ -790,6 +864,11 @@ server_run(struct server *s)
 		return CLI_EFAIL;
 	s->last_open_us = clock_now();
 	uv_timer_start(&s->sweep, on_sweep, sweep_ms(s->options), sweep_ms(s->options));
+	if (s->command.argv != NULL &&
+	    command_start(&s->command, &s->loop, s->listener.url) == -1) {
+		cli_warn("%s", s->command.argv[0]);
+		return CLI_EFAIL;
+	}
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 
 	status = output_close_sinks(&s->output);

@@ -11,6 +11,7 @@
 #ifndef EET_LISTEN_SERVER_H
 #define EET_LISTEN_SERVER_H
 
+#include "command.h"
 #include "listen.h"
 #include "output.h"
 #include "stream.h"
@@ -110,6 +111,7 @@ struct server {
 	struct lws_vhost *vhost;
 	struct listener listener;
 	struct output output;
+	struct command command;
 	struct client_list clients, held, ending;
 	size_t client_count, held_count, open_count, client_max;
 	struct client *marked;           /* to be held when its read is done */
@@ -120,6 +122,10 @@ struct server {
 	enum server_state state;
 	uint64_t stopped_us;
 	int status;
+	bool passed_on;      /* a signal, to the command */
+	bool leaving;        /* the command has ended, what was sent is still being read */
+	uint64_t leaving_us; /* clock_now() then, or when a client was held last */
+	int command_status;
 	uv_prepare_t prepare;
 	uv_check_t check;
 	uv_idle_t again; /* active while held clients may go on: for another turn */
@@ -135,7 +141,7 @@ struct server {
 int server_init(struct server *s, const struct server_options *options, bool raw,
     size_t per_client);
 
-/* Returns the exit status, when everything is closed and freed. */
+/* Runs the command too, if s->command has one.  Returns the exit status, when everything is closed and freed. */
 int server_run(struct server *s);
 
 /* Close all clients with that code, store what they sent, then return from server_run(). */
