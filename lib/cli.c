@@ -36,6 +36,7 @@ cli_init(char *const argv[])
 			_exit(CLI_EFAIL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
 }
 
 const char *

@@ -50,7 +50,8 @@ extern int cli_level;
 
 /*
  * First call of every main().  Takes the program's name from argv[0], ignores SIGPIPE and SIGXFSZ
- * (the write fails then, like any other), and sees to it that descriptors 0, 1 and 2 are open: one
+ * (the write fails then, like any other), but not SIGCHLD, whoever started us (there would be no
+ * child to wait for), and sees to it that descriptors 0, 1 and 2 are open: one
  * that was closed becomes /dev/null, opened so that using it fails with EBADF.  A program that needs
  * it says so, one that does not is not bothered, and no file that is opened later becomes standard
  * output by accident.

@@ -192,6 +192,7 @@ spawn(struct exec *e, struct task *t)
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
+	posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
 	posix_spawnattr_init(&attr);
 	/* A group of its own: Ctrl-C on the recorder is no reason for an upload to break off. */
 	posix_spawnattr_setflags(&attr,
@@ -201,7 +202,9 @@ spawn(struct exec *e, struct task *t)
 	posix_spawnattr_setpgroup(&attr, 0);
 	if (asprintf(&eet, "%s/%s.eet", e->dir, stem) == -1)
 		eet = NULL;
-	if (asprintf(&wav, t->has_wav ? "%s/%s.wav" : "", e->dir, stem) == -1)
+	if (!t->has_wav)
+		wav = strdup("");
+	else if (asprintf(&wav, "%s/%s.wav", e->dir, stem) == -1)
 		wav = NULL;
 	env = environment(t, stem);
 	if (eet != NULL && wav != NULL && env != NULL) {
