@@ -92,14 +92,13 @@ struct encoder *
 encode_new(unsigned effort)
 {
 	static const unsigned widths[] = { 0, 1, 2, 3, 4, 6, 8, 12, 16, MAX_WIDTH };
-	struct encoder *e = calloc(1, sizeof *e);
+	struct encoder *e;
 
 	if (effort > ENCODE_MAX_EFFORT) {
-		free(e);
 		errno = EINVAL;
 		return NULL;
 	}
-	if (e == NULL)
+	if ((e = calloc(1, sizeof *e)) == NULL)
 		return NULL;
 	e->width = widths[effort];
 	if (e->width == 0)

@@ -11,8 +11,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
 #include <poll.h>
 #include <sndfile.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -296,4 +299,226 @@ wav_cut(struct wav_writer *w)
 	if (flush_buffer(w) == 0)
 		w->error = rewrite_header(w);
 	return end(w);
+}
+
+/*
+ * ---- IMA ADPCM WAV ----
+ *
+ * Multimedia Data Standards Update, "DVI ADPCM Wave Type", Microsoft, 1994.
+ */
+
+bool
+wav_pack_ima(uint8_t out[WAV_IMA_HEADER], uint32_t rate, unsigned channels, uint32_t block_samples,
+    uint64_t samples)
+{
+	uint64_t block = channels * (4 + (uint64_t)(block_samples - 1) / 2);
+	uint64_t data = UINT32_MAX, riff = UINT32_MAX;
+
+	if (block > UINT16_MAX)
+		return false;
+	if (samples != WAV_UNKNOWN) {
+		if (samples > UINT32_MAX)
+			return false;
+		data = (samples + block_samples - 1) / block_samples * block;
+		riff = WAV_IMA_HEADER - 8 + data;
+		if (riff > UINT32_MAX)
+			return false;
+	}
+	memcpy(out, "RIFF....WAVEfmt ", 16);
+	le32_store(out + 4, (uint32_t)riff);
+	le32_store(out + 16, 20);
+	le16_store(out + 20, 17);
+	le16_store(out + 22, (uint16_t)channels);
+	le32_store(out + 24, rate);
+	le32_store(out + 28, (uint32_t)((rate * block + block_samples / 2) / block_samples));
+	le16_store(out + 32, (uint16_t)block);
+	le16_store(out + 34, 4);
+	le16_store(out + 36, 2); /* bytes more in fmt: */
+	le16_store(out + 38, (uint16_t)block_samples);
+	memcpy(out + 40, "fact", 4);
+	le32_store(out + 44, 4);
+	le32_store(out + 48, samples == WAV_UNKNOWN ? UINT32_MAX : (uint32_t)samples);
+	memcpy(out + 52, "data", 4);
+	le32_store(out + 56, (uint32_t)data);
+	return true;
+}
+
+/*
+ * ---- Reading ----
+ */
+
+enum {
+	FLOATS = 4096,
+	/* Programs that write to a pipe don't know the size, and put about the largest there is. */
+	ANY_SIZE = 0x7f000000
+};
+
+struct wav_reader {
+	SNDFILE *snd;
+	unsigned channels;
+	uint64_t promised; /* samples per channel; WAV_UNKNOWN */
+	uint64_t samples;  /* per channel, so far */
+	bool short_file;   /* the header promises more bytes than there are */
+	bool floats;
+	uint64_t clipped;
+	int error; /* libsndfile's first, and what it says about it */
+	char text[WAV_TEXT];
+	float buffer[FLOATS];
+};
+
+/* libsndfile believes a file's length more than its header, and tells the difference in its log only. */
+static bool
+is_short(SNDFILE *snd)
+{
+	static const char *const chunks[] = { "data : ", "SSND : " };
+	char text[16384];
+	const char *p;
+
+	sf_command(snd, SFC_GET_LOG_INFO, text, sizeof text);
+	for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+		unsigned long long said, is;
+
+		if ((p = strstr(text, chunks[i])) != NULL &&
+		    sscanf(p + strlen(chunks[i]), "%llu (should be %llu", &said, &is) == 2)
+			return said > is && said < ANY_SIZE;
+	}
+	return false;
+}
+
+/* Samples that a file says to hold. */
+static uint64_t
+promised(SNDFILE *snd, const SF_INFO *info)
+{
+	int rate = sf_current_byterate(snd);
+
+	if ((info->format & SF_FORMAT_TYPEMASK) == SF_FORMAT_MPEG || /* a guess */
+	    info->frames < 0 || info->frames > INT64_MAX / 1024 ||
+	    (rate > 0 && (double)info->frames / info->samplerate * rate >= ANY_SIZE))
+		return WAV_UNKNOWN;
+	return (uint64_t)info->frames;
+}
+
+static void
+describe(const SF_INFO *info, struct wav_audio *o)
+{
+	SF_FORMAT_INFO type = { .format = info->format & SF_FORMAT_TYPEMASK };
+	SF_FORMAT_INFO subtype = { .format = info->format & SF_FORMAT_SUBMASK };
+
+	sf_command(NULL, SFC_GET_FORMAT_INFO, &type, sizeof type);
+	sf_command(NULL, SFC_GET_FORMAT_INFO, &subtype, sizeof subtype);
+	snprintf(o->format, sizeof o->format, "%s, %s", type.name != NULL ? type.name : "?",
+	    subtype.name != NULL ? subtype.name : "?");
+}
+
+/* What libsndfile has as floats, and gives as 16-bit samples without the care that we take. */
+static bool
+has_floats(int format)
+{
+	switch (format & SF_FORMAT_SUBMASK) {
+	case SF_FORMAT_FLOAT:
+	case SF_FORMAT_DOUBLE:
+	case SF_FORMAT_VORBIS:
+	case SF_FORMAT_OPUS:
+	case SF_FORMAT_MPEG_LAYER_I:
+	case SF_FORMAT_MPEG_LAYER_II:
+	case SF_FORMAT_MPEG_LAYER_III: return true;
+	default: return false;
+	}
+}
+
+struct wav_reader *
+wav_read_new(int fd, struct wav_audio *o, char texto[WAV_TEXT], bool *failedo)
+{
+	struct wav_reader *r = malloc(sizeof *r);
+	SF_INFO info = { 0 };
+
+	*failedo = true;
+	if (r == NULL) {
+		snprintf(texto, WAV_TEXT, "%s", strerror(errno));
+		return NULL;
+	}
+	if ((r->snd = sf_open_fd(fd, SFM_READ, &info, 0)) == NULL) {
+		*failedo = sf_error(NULL) == SF_ERR_SYSTEM;
+		snprintf(texto, WAV_TEXT, "%s", sf_strerror(NULL));
+		free(r);
+		return NULL;
+	}
+	r->channels = (unsigned)info.channels;
+	r->promised = promised(r->snd, &info);
+	r->samples = r->clipped = 0;
+	r->error = SF_ERR_NO_ERROR;
+	r->short_file = is_short(r->snd);
+	r->floats = has_floats(info.format);
+	o->rate = info.samplerate;
+	o->channels = info.channels;
+	o->samples = r->promised;
+	o->finer = r->floats || (info.format & SF_FORMAT_SUBMASK) == SF_FORMAT_PCM_24 ||
+	    (info.format & SF_FORMAT_SUBMASK) == SF_FORMAT_PCM_32;
+	describe(&info, o);
+	return r;
+}
+
+static int16_t
+round_sample(struct wav_reader *r, float v)
+{
+	if (v > 1 || v < -1)
+		r->clipped++;
+	v *= 32768;
+	if (v >= INT16_MAX)
+		return INT16_MAX;
+	if (v <= INT16_MIN)
+		return INT16_MIN;
+	return isnan(v) ? 0 : (int16_t)lrintf(v);
+}
+
+uint64_t
+wav_read(struct wav_reader *r, int16_t *pcm, uint64_t n)
+{
+	uint64_t done = 0, most = r->floats ? FLOATS / r->channels : INT32_MAX;
+	sf_count_t got = 1;
+
+	while (done < n && got > 0) {
+		sf_count_t part = (sf_count_t)(n - done < most ? n - done : most);
+		int16_t *out = pcm + done * r->channels;
+
+		if (r->floats) {
+			got = sf_readf_float(r->snd, r->buffer, part);
+			for (sf_count_t i = 0; i < got * (sf_count_t)r->channels; i++)
+				out[i] = round_sample(r, r->buffer[i]);
+		} else {
+			got = sf_readf_short(r->snd, out, part);
+		}
+		if (r->error == SF_ERR_NO_ERROR && (r->error = sf_error(r->snd)) != SF_ERR_NO_ERROR)
+			snprintf(r->text, WAV_TEXT, "%s", sf_strerror(r->snd));
+		done += got > 0 ? (uint64_t)got : 0;
+	}
+	r->samples += done;
+	return done;
+}
+
+uint64_t
+wav_read_clipped(const struct wav_reader *r)
+{
+	return r->clipped;
+}
+
+bool
+wav_read_end(struct wav_reader *r, char texto[WAV_TEXT], bool *failedo)
+{
+	bool whole = false;
+
+	*failedo = r->error == SF_ERR_SYSTEM;
+	if (r->error != SF_ERR_NO_ERROR)
+		memcpy(texto, r->text, WAV_TEXT);
+	else if (r->short_file)
+		snprintf(texto, WAV_TEXT, "shorter than its header says");
+	else if (r->promised != WAV_UNKNOWN && r->samples < r->promised)
+		snprintf(texto, WAV_TEXT,
+		    "ends after %" PRIu64 " samples, its header says %" PRIu64, r->samples,
+		    r->promised);
+	else
+		whole = true;
+	sf_close(r->snd);
+	free(r);
+	return whole;
 }

@@ -1,5 +1,5 @@
 /*
- * PCM16 WAV, through libsndfile; this is the only file that knows it.
+ * PCM16 WAV, through libsndfile, and the reading of audio files; no other file knows it.
  * Plain RIFF with a 44-byte header while the file stays below 4 GiB, RF64 (EBU Tech 3306) above:
  * the number of samples has to be known before.  Then nothing has to be corrected afterwards, so
  * a WAV can go to a pipe as well as to a file.  Same input, same bytes.
@@ -46,5 +46,53 @@ int wav_cut(struct wav_writer *w);
 
 /* True when that many samples per channel make a plain RIFF file. */
 bool wav_fits_riff(unsigned channels, uint64_t samples);
+
+/*
+ * ---- IMA ADPCM WAV: its header; what follows are blocks of equal size, ADPCM_WAV. ----
+ */
+
+enum { WAV_IMA_HEADER = 60 };
+
+/*
+ * Write the header (format 17, with a fact chunk) for blocks that hold so many samples per channel,
+ * 1 more than a multiple of 8, and for all samples per channel, of which the last block may have
+ * fewer.  WAV_UNKNOWN: all sizes 0xFFFFFFFF.  False: WAV can't hold so much, or such blocks.
+ */
+bool wav_pack_ima(uint8_t out[WAV_IMA_HEADER], uint32_t rate, unsigned channels,
+    uint32_t block_samples, uint64_t samples);
+
+/*
+ * ---- Any audio file that libsndfile knows, as 16-bit samples. ----
+ */
+
+struct wav_reader;
+
+enum { WAV_TEXT = 128 };
+
+struct wav_audio {
+	int rate, channels;    /* more than 0, else anything */
+	uint64_t samples;      /* per channel, as it says itself, or WAV_UNKNOWN */
+	char format[WAV_TEXT]; /* what it is, for people */
+	bool finer;            /* than 16 bit, or of floats: samples are rounded, and clipped */
+};
+
+/*
+ * Open what fd has from where it stands; a pipe will do for those formats that can be read
+ * strictly forward.  fd stays the caller's.  NULL if that can't be, and texto says why;
+ * *failedo: because of the system.
+ */
+struct wav_reader *wav_read_new(int fd, struct wav_audio *o, char texto[WAV_TEXT], bool *failedo);
+
+/* Read up to n samples per channel, interleaved.  Returns how many there were; fewer at the end. */
+uint64_t wav_read(struct wav_reader *r, int16_t *pcm, uint64_t n);
+
+/* How many values were beyond what 16 bit can hold. */
+uint64_t wav_read_clipped(const struct wav_reader *r);
+
+/*
+ * Finish; r is freed.  True: that was all.  False: the file is damaged, or shorter than it says,
+ * and texto says how; *failedo: reading it failed.
+ */
+bool wav_read_end(struct wav_reader *r, char texto[WAV_TEXT], bool *failedo);
 
 #endif

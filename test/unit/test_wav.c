@@ -428,6 +428,203 @@ real_errors(void **state)
 	close(fd);
 }
 
+/* The bytes of an IMA ADPCM WAV's header, written out. */
+static void
+ima_header(void **state)
+{
+	static const uint8_t expected[WAV_IMA_HEADER] = { 'R', 'I', 'F', 'F', 0x34, 0x06, 0, 0, 'W',
+		'A', 'V', 'E', /* 52 + 3 blocks of 512 */
+		'f', 'm', 't', ' ', 20, 0, 0, 0, 17, 0, 2, 0, 0x44, 0xac, 0, 0, /* 44100 Hz */
+		0xa7, 0xae, 0, 0, /* 44100 * 512 / 505 */
+		0, 2, 4, 0, 2, 0, 0xf9, 1, 'f', 'a', 'c', 't', 4, 0, 0, 0, 0xf3, 3, 0, 0, 'd', 'a',
+		't', 'a', 0, 6, 0, 0 };
+	uint8_t header[WAV_IMA_HEADER];
+
+	(void)state;
+	assert_true(wav_pack_ima(header, 44100, 2, 505, 1011));
+	assert_memory_equal(header, expected, sizeof header);
+	assert_true(wav_pack_ima(header, 8000, 1, 505, 0));
+	assert_int_equal(le32_load(header + 4), 52);
+	assert_int_equal(le32_load(header + 48), 0);
+	assert_int_equal(le32_load(header + 56), 0);
+	assert_true(wav_pack_ima(header, 8000, 1, 505, WAV_UNKNOWN));
+	assert_int_equal(le32_load(header + 4), UINT32_MAX);
+	assert_int_equal(le32_load(header + 48), UINT32_MAX);
+	assert_int_equal(le32_load(header + 56), UINT32_MAX);
+
+	/* What it can't hold: 4 GiB, 64 KiB in a block, more samples than fact has room for. */
+	assert_true(wav_pack_ima(header, 8000, 2, 505, UINT64_C(8388607) * 505));
+	assert_int_equal(le32_load(header + 56), 0xfffffe00);
+	assert_false(wav_pack_ima(header, 8000, 2, 505, UINT64_C(8388607) * 505 + 1));
+	assert_false(wav_pack_ima(header, 8000, 1, 505, UINT64_C(1) << 32));
+	assert_true(wav_pack_ima(header, 8000, 64, 2033, 1));
+	assert_false(wav_pack_ima(header, 8000, 64, 2041, 1));
+}
+
+/* Open what fd holds; it is to be read from the start. */
+static struct wav_reader *
+read_from_start(int fd, struct wav_audio *o)
+{
+	char text[WAV_TEXT] = "";
+	struct wav_reader *r;
+	bool failed;
+
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	if ((r = wav_read_new(fd, o, text, &failed)) == NULL)
+		fail_msg("%s", text);
+	return r;
+}
+
+/* A file in some format of libsndfile's, with these values. */
+static int
+file_of(int format, int channels, const double *values, sf_count_t n)
+{
+	SF_INFO info = { .samplerate = 22050, .channels = channels, .format = format };
+	int fd = temp_file();
+	SNDFILE *snd = sf_open_fd(fd, SFM_WRITE, &info, 0);
+
+	assert_non_null(snd);
+	if ((format & SF_FORMAT_SUBMASK) > SF_FORMAT_PCM_32) {
+		assert_int_equal(sf_write_double(snd, values, n), n);
+	} else {
+		int exact[256]; /* libsndfile would multiply by 32767 */
+
+		for (sf_count_t i = 0; i < n; i++)
+			exact[i] = (int)(values[i] * 0x1p31);
+		assert_int_equal(sf_write_int(snd, exact, n), n);
+	}
+	sf_close(snd);
+	return fd;
+}
+
+static void
+reads_any_format(void **state)
+{
+	static const double values[] = { 0, 0.5, -0.5, 0.25, -1, 0.999969482421875, 1.5, -2 };
+	static const int16_t expected[] = { 0, 16384, -16384, 8192, -32768, 32767, 32767, -32768 };
+	static const struct {
+		int format;
+		bool finer;
+		sf_count_t n; /* of those values */
+		const char *name;
+	} formats[] = {
+		{ SF_FORMAT_WAV | SF_FORMAT_PCM_16, false, 6, "Signed 16 bit PCM" },
+		{ SF_FORMAT_WAV | SF_FORMAT_PCM_24, true, 6, "Signed 24 bit PCM" },
+		{ SF_FORMAT_WAV | SF_FORMAT_PCM_32, true, 6, "Signed 32 bit PCM" },
+		{ SF_FORMAT_AIFF | SF_FORMAT_PCM_16, false, 6, "AIFF" },
+		{ SF_FORMAT_FLAC | SF_FORMAT_PCM_16, false, 6, "FLAC" },
+		{ SF_FORMAT_WAV | SF_FORMAT_FLOAT, true, 8, "32 bit float" },
+		{ SF_FORMAT_AU | SF_FORMAT_DOUBLE, true, 8, "64 bit float" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+		int fd = file_of(formats[i].format, 2, values, formats[i].n);
+		uint64_t n = (uint64_t)formats[i].n / 2;
+		struct wav_audio audio;
+		struct wav_reader *r = read_from_start(fd, &audio);
+		char text[WAV_TEXT];
+		int16_t pcm[10];
+		bool failed;
+
+		assert_int_equal(audio.rate, 22050);
+		assert_int_equal(audio.channels, 2);
+		assert_int_equal(audio.samples, n);
+		assert_int_equal(audio.finer, formats[i].finer);
+		assert_non_null(strstr(audio.format, formats[i].name));
+		assert_int_equal(wav_read(r, pcm, 1), 1);
+		assert_int_equal(wav_read(r, pcm + 2, 4), n - 1);
+		assert_memory_equal(pcm, expected, 4 * n);
+		assert_int_equal(wav_read(r, pcm, 4), 0);
+		assert_int_equal(wav_read_clipped(r), formats[i].n == 8 ? 2 : 0);
+		assert_true(wav_read_end(r, text, &failed));
+		assert_false(failed);
+		close(fd);
+	}
+}
+
+/* Larger than any buffer, and in pieces of any size. */
+static void
+reads_floats_in_pieces(void **state)
+{
+	enum { VALUES = 3 * 5000 };
+	static double values[VALUES];
+	static int16_t pcm[VALUES];
+	struct wav_audio audio;
+	struct wav_reader *r;
+	char text[WAV_TEXT];
+	uint64_t at = 0, n, want = 1;
+	bool failed;
+	int fd;
+
+	(void)state;
+	for (int i = 0; i < VALUES; i++)
+		values[i] = (i % 60000 - 30000) / 32768.0;
+	fd = file_of(SF_FORMAT_WAV | SF_FORMAT_FLOAT, 3, values, VALUES);
+	r = read_from_start(fd, &audio);
+	while ((n = wav_read(r, pcm + 3 * at, want < 5000 - at ? want : 5000 - at)) > 0) {
+		at += n;
+		want = want * 3 + 1;
+	}
+	assert_int_equal(at, 5000);
+	for (int i = 0; i < VALUES; i++)
+		assert_int_equal(pcm[i], i % 60000 - 30000);
+	assert_true(wav_read_end(r, text, &failed));
+	close(fd);
+}
+
+static void
+reads_what_is_not_whole(void **state)
+{
+	static const double values[200];
+	struct wav_audio audio;
+	struct wav_reader *r;
+	char text[WAV_TEXT];
+	int16_t pcm[200];
+	bool failed;
+	int fd = file_of(SF_FORMAT_WAV | SF_FORMAT_PCM_16, 1, values, 200), fds[2];
+	uint8_t bytes[300];
+
+	(void)state;
+	/* Shorter than its header says, as a file and through a pipe. */
+	assert_int_equal(ftruncate(fd, 300), 0);
+	r = read_from_start(fd, &audio);
+	assert_int_equal(wav_read(r, pcm, 200), 128);
+	assert_false(wav_read_end(r, text, &failed));
+	assert_false(failed);
+	assert_string_equal(text, "shorter than its header says");
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(pread(fd, bytes, sizeof bytes, 0), sizeof bytes);
+	assert_int_equal(write(fds[1], bytes, sizeof bytes), sizeof bytes);
+	close(fds[1]);
+	assert_non_null(r = wav_read_new(fds[0], &audio, text, &failed));
+	assert_int_equal(audio.samples, 200);
+	assert_int_equal(wav_read(r, pcm, 200), 128);
+	assert_false(wav_read_end(r, text, &failed));
+	assert_string_equal(text, "ends after 128 samples, its header says 200");
+	close(fds[0]);
+
+	/* A header that knows no size is no lie, whatever the program that wrote it put there. */
+	for (int i = 0; i < 2; i++) {
+		le32_store(bytes, i == 0 ? UINT32_MAX : 0x7ffff000);
+		assert_int_equal(pwrite(fd, bytes, 4, 4), 4);
+		assert_int_equal(pwrite(fd, bytes, 4, 40), 4);
+		r = read_from_start(fd, &audio);
+		assert_int_equal(wav_read(r, pcm, 200), 128);
+		assert_true(wav_read_end(r, text, &failed));
+	}
+
+	/* No audio at all; nothing that can be read. */
+	assert_int_equal(pwrite(fd, "no audio", 8, 0), 8);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_null(wav_read_new(fd, &audio, text, &failed));
+	assert_false(failed);
+	assert_true(text[0] != '\0');
+	close(fd);
+	assert_null(wav_read_new(fd, &audio, text, &failed));
+	assert_true(failed);
+}
+
 int
 main(void)
 {
@@ -443,6 +640,10 @@ main(void)
 		cmocka_unit_test(nonblocking),
 		cmocka_unit_test(flush_is_immediate),
 		cmocka_unit_test(real_errors),
+		cmocka_unit_test(ima_header),
+		cmocka_unit_test(reads_any_format),
+		cmocka_unit_test(reads_floats_in_pieces),
+		cmocka_unit_test(reads_what_is_not_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
