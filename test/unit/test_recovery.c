@@ -1,0 +1,955 @@
+/*
+ * recovery: whatever a killed writer leaves behind, the next one completes.
+ *
+ * The calls that change a directory go through this file on their way to the system, so that a
+ * child process can be killed, or a call be refused, at each of them in turn.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
+#include <cmocka.h>
+
+#include "scratch.h"
+#include "index.h"
+#include "segment.h"
+#include "spool.h"
+
+/*
+ * ---- Calls to the system ----
+ */
+
+static atomic_long calls_left = -1; /* so many succeed; -1: all */
+static atomic_int refusal;          /* errno of the one after them; 0: it kills */
+static atomic_bool refused;
+
+/*
+ * End a child, with all its threads and without another word: checkers that look a process over
+ * when it exits would find everything that a kill leaves behind.
+ */
+static void
+leave(bool completed)
+{
+	const char *program = completed ? "/bin/true" : "/bin/false";
+
+	execl(program, program, (char *)NULL);
+	abort();
+}
+
+/* True when this call is to fail; errno is set.  Before a kill, half of what it writes is written. */
+static bool
+refuse(int fd, const void *buf, size_t len)
+{
+	long left = atomic_load(&calls_left);
+
+	if (left < 0)
+		return false;
+	left = atomic_fetch_sub(&calls_left, 1);
+	if (left > 0)
+		return false;
+	if (atomic_load(&refusal) == 0) {
+		if (len > 1)
+			syscall(SYS_write, fd, buf, len / 2);
+		leave(false);
+	}
+	if (atomic_exchange(&refused, true))
+		return false;
+	errno = atomic_load(&refusal);
+	return true;
+}
+
+/* Nothing here is to outlive the machine, so nothing is flushed. */
+int
+fsync(int fd)
+{
+	return refuse(fd, NULL, 0) ? -1 : 0;
+}
+
+int
+fdatasync(int fd)
+{
+	return refuse(fd, NULL, 0) ? -1 : 0;
+}
+
+int
+ftruncate(int fd, off_t size)
+{
+	return refuse(fd, NULL, 0) ? -1 : (int)syscall(SYS_ftruncate, fd, size);
+}
+
+ssize_t
+write(int fd, const void *buf, size_t len)
+{
+	/* An eventfd is no file. */
+	if (len > sizeof(uint64_t) && refuse(fd, buf, len))
+		return -1;
+	return syscall(SYS_write, fd, buf, len);
+}
+
+ssize_t
+writev(int fd, const struct iovec *iov, int n)
+{
+	if (refuse(fd, iov[0].iov_base, iov[0].iov_len))
+		return -1;
+	return syscall(SYS_writev, fd, iov, n);
+}
+
+int
+renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	if (refuse(from_fd, NULL, 0))
+		return -1;
+	return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
+}
+
+int
+unlinkat(int fd, const char *file, int flags)
+{
+	return refuse(fd, NULL, 0) ? -1 : (int)syscall(SYS_unlinkat, fd, file, flags);
+}
+
+int
+openat(int fd, const char *file, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list ap;
+
+	if ((flags & O_CREAT) != 0) {
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+		if (refuse(fd, NULL, 0))
+			return -1;
+	}
+	return (int)syscall(SYS_openat, fd, file, flags, mode);
+}
+
+/* A second's wait before something is tried again is over at once. */
+int
+pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
+{
+	(void)cond;
+	(void)until;
+	pthread_mutex_unlock(mutex);
+	sched_yield();
+	pthread_mutex_lock(mutex);
+	return ETIMEDOUT;
+}
+
+/*
+ * ---- What is recorded ----
+ */
+
+#define T0 UINT64_C(1769854500000000)
+#define S  UINT64_C(1000000)
+
+static const struct wire_handshake mono = { 7, 8000, 1, WIRE_PCM16, 4, 0, 0 };
+static const struct wire_handshake coded = { 8, 8000, 1, WIRE_ADPCM, 8, 0, 0 };
+
+enum { PIECES = 64 };
+
+static struct scratch place;
+static struct spool_options options;
+static unsigned long reported;
+static struct bytes input;         /* a mux log */
+static size_t piece[PIECES];       /* where it is read in pieces: their ends */
+static uint64_t frames[PIECES][2]; /* frames of both sessions up to there */
+static size_t pieces;
+static struct bytes sent[2]; /* by session: handshake and frames */
+
+static void
+end_of_piece(uint64_t first, uint64_t second)
+{
+	piece[pieces] = input.len;
+	frames[pieces][0] = first;
+	frames[pieces][1] = second;
+	pieces++;
+}
+
+/* Two sessions, segments that end by time, size and ROTATE, gaps in and between them. */
+static int
+make_input(void **state)
+{
+	uint32_t first = 0, second = 0, seq = 0;
+
+	(void)state;
+	put_open(&input, 1, T0, &mono, "tag=a\npeer=p\n");
+	put_open(&input, 2, T0, &coded, "");
+	put_handshake(&sent[0], &mono);
+	put_handshake(&sent[1], &coded);
+	for (uint32_t i = 0; i < 30; i++) {
+		const uint64_t t = T0 + i * S / 4;
+
+		seq += i % 9 == 8 ? 3 : 1;
+		put_mux_frame(&input, 1, t, WIRE_PCM16, seq, 8);
+		put_frame(&sent[0], WIRE_PCM16, seq, 8);
+		first++;
+		if (i % 2 == 0) {
+			put_mux_frame(&input, 2, t, WIRE_ADPCM, i, 8);
+			put_frame(&sent[1], WIRE_ADPCM, i, 8);
+			second++;
+		}
+		if (i == 18)
+			put_empty(&input, LOG_KIND_ROTATE, t);
+		if (i % 3 == 2)
+			end_of_piece(first, second);
+	}
+	put_close(&input, 2, T0 + 8 * S, 1000, "");
+	end_of_piece(first, second);
+	put_close(&input, 1, T0 + 9 * S, 1000, "");
+	end_of_piece(first, second);
+	return 0;
+}
+
+static int
+free_input(void **state)
+{
+	(void)state;
+	bytes_free(&input);
+	bytes_free(&sent[0]);
+	bytes_free(&sent[1]);
+	return 0;
+}
+
+static void
+report(void *arg, const struct spool_report *r)
+{
+	(void)arg;
+	assert_true(r->line != NULL || r->text != NULL);
+	reported++;
+}
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	place = scratch_new();
+	spool_defaults(&options);
+	options.period_us = S;
+	options.report = report;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	scratch_free(&place);
+	return 0;
+}
+
+/* Something was refused: for want of space it is to be tried again. */
+static bool
+again(struct spool *sp)
+{
+	if (errno != ENOSPC && errno != EAGAIN)
+		return false;
+	return spool_reap(sp) != -1 || errno == ENOSPC;
+}
+
+/*
+ * Record the input into the directory, to the end if nothing prevents it.  *doneo: how many pieces
+ * the spool has said that the kernel has.  False: the spool said that it can't go on.
+ */
+static bool
+record(atomic_size_t *doneo)
+{
+	char text[SPOOL_TEXT];
+	struct spool *sp = spool_open(place.path, &options, text);
+	struct log_reader *r;
+	struct log_record rec;
+	size_t from = 0;
+	bool ok = true;
+	int n;
+
+	if (sp == NULL) {
+		assert_true(text[0] == '/');
+		return false;
+	}
+	r = log_new(-1, NULL);
+	for (size_t i = 0; ok && i < pieces; i++) {
+		log_window(r, input.p + from, piece[i] - from);
+		from = piece[i];
+		while (ok && log_next(r, &rec) != LOG_MORE)
+			while (ok && spool_put(sp, &rec) == -1)
+				ok = again(sp);
+		while (ok && spool_flush(sp) == -1)
+			ok = again(sp);
+		if (ok)
+			atomic_store(doneo, i + 1);
+		if (ok && spool_reap(sp) == -1)
+			ok = again(sp);
+	}
+	while (ok && (n = spool_reap(sp)) != 1) {
+		ok = n == 0 || errno == ENOSPC;
+		if (ok)
+			poll(&(struct pollfd){ .fd = spool_fd(sp), .events = POLLIN }, 1, 20000);
+	}
+	if (!ok)
+		assert_true(spool_failure(sp)[0] == '/');
+	spool_close(sp);
+	log_free(r);
+	return ok;
+}
+
+/* Open the spool, which recovers what is there, and close it. */
+static void
+recover(void)
+{
+	char text[SPOOL_TEXT];
+	struct spool *sp = spool_open(place.path, &options, text);
+
+	if (sp == NULL)
+		fail_msg("%s: %s", text, strerror(errno));
+	spool_close(sp);
+}
+
+/*
+ * ---- What must be true afterwards ----
+ */
+
+/* Everything in the directory, names and contents, as one text. */
+static struct bytes
+all_of(const struct scratch *s)
+{
+	struct dirent **names;
+	struct bytes all = { 0 };
+	int n = scratch_names(s, &names);
+
+	for (int i = 0; i < n; i++) {
+		struct bytes b = scratch_read(s, names[i]->d_name);
+
+		bytes_add(&all, names[i]->d_name, strlen(names[i]->d_name) + 1);
+		bytes_add(&all, b.p, b.len);
+		bytes_free(&b);
+		free(names[i]);
+	}
+	free(names);
+	return all;
+}
+
+/* The WAV is what its log makes it. */
+static void
+assert_wav_of(const char *eet)
+{
+	const struct segment_dir dir = { .fd = place.fd, .path = place.path };
+	int in = openat(place.fd, eet, O_RDONLY | O_CLOEXEC);
+	int out = memfd_create("wav", MFD_CLOEXEC);
+	struct segment_facts facts;
+	struct bytes wav;
+	char file[NAME_MAX + 1];
+	uint8_t *made;
+	off_t len;
+
+	assert_int_equal(segment_render(in, out, &dir, &facts), 0);
+	assert_true(facts.has_frames);
+	assert_int_equal(facts.damaged, 0);
+	len = lseek(out, 0, SEEK_END);
+	made = mmap(NULL, (size_t)len, PROT_READ, MAP_PRIVATE, out, 0);
+	snprintf(file, sizeof file, "%.*s.wav", (int)strlen(eet) - 4, eet);
+	wav = scratch_read(&place, file);
+	assert_int_equal(wav.len, len);
+	assert_memory_equal(wav.p, made, wav.len);
+	bytes_free(&wav);
+	munmap(made, (size_t)len);
+	close(in);
+	close(out);
+}
+
+/* The index as a string. */
+static char *
+read_index(void)
+{
+	struct bytes index = scratch_read(&place, INDEX_FILE);
+
+	bytes_add(&index, "", 1);
+	return (char *)index.p;
+}
+
+/* How often a segment is in the index, which must end with a whole line. */
+static int
+lines_of(const char *index, const char *eet)
+{
+	char text[300];
+	int n = 0;
+
+	snprintf(text, sizeof text, "{\"event\":\"segment\",\"eet\":\"%s\",", eet);
+	for (const char *p = index; (p = strstr(p, text)) != NULL; p++) {
+		assert_true(p == index || p[-1] == '\n');
+		n++;
+	}
+	return n;
+}
+
+/* A number in the line of a segment. */
+static long
+number_of(const char *index, const char *eet, const char *key)
+{
+	char text[300];
+	const char *p;
+
+	snprintf(text, sizeof text, "\"eet\":\"%s\"", eet);
+	p = strstr(index, text);
+	if (p == NULL)
+		return -1;
+	snprintf(text, sizeof text, "\"%s\":", key);
+	p = strstr(p, text);
+	assert_non_null(p);
+	return strtol(p + strlen(text), NULL, 10);
+}
+
+static char *whole_index; /* of a recording that nothing disturbed */
+
+/*
+ * All segments are complete and listed once, and hold the first frames of each session: at least
+ * those of so many pieces.
+ */
+static void
+assert_complete(size_t done)
+{
+	struct dirent **names;
+	struct bytes joined[2] = { { 0 } };
+	char *index = read_index();
+	int n = scratch_names(&place, &names);
+
+	assert_true(index[0] == '\0' || index[strlen(index) - 1] == '\n');
+	for (int i = 0; i < n; i++) {
+		const char *file = names[i]->d_name;
+		size_t stem;
+
+		switch (name_suffix(file, &stem)) {
+		case NAME_EET: {
+			struct bytes b = scratch_read(&place, file), *all;
+			struct name name;
+
+			assert_int_equal(lines_of(index, file), 1);
+			assert_wav_of(file);
+			assert_true(name_parse(file, stem, &name));
+			assert_true(name.session == 1 || name.session == 2);
+			all = &joined[name.session - 1];
+			assert_memory_equal(b.p, sent[name.session - 1].p, WIRE_HANDSHAKE_SIZE);
+			bytes_add(all, b.p + (all->len > 0 ? WIRE_HANDSHAKE_SIZE : 0),
+			    b.len - (all->len > 0 ? WIRE_HANDSHAKE_SIZE : 0));
+			bytes_free(&b);
+			/* What its line says is what it would have said. */
+			if (number_of(whole_index, file, "frames") ==
+			    number_of(index, file, "frames"))
+				assert_int_equal(number_of(index, file, "gap_before"),
+				    number_of(whole_index, file, "gap_before"));
+			break;
+		}
+		case NAME_WAV: break;
+		default: assert_string_equal(file, INDEX_FILE);
+		}
+		free(names[i]);
+	}
+	free(names);
+	for (int s = 0; s < 2; s++) {
+		/* Frames of session 1 have 20 bytes, those of session 2 too. */
+		const uint64_t least = done > 0 ? frames[done - 1][s] : 0;
+
+		assert_true(joined[s].len <= sent[s].len);
+		if (joined[s].len > 0)
+			assert_memory_equal(joined[s].p, sent[s].p, joined[s].len);
+		assert_true(joined[s].len >= (least > 0 ? 32 + 20 * least : 0));
+		bytes_free(&joined[s]);
+	}
+	free(index);
+}
+
+/* Once more, and there is nothing to be done or said. */
+static void
+assert_settled(void)
+{
+	struct bytes before = all_of(&place), after;
+
+	reported = 0;
+	recover();
+	assert_int_equal(reported, 0);
+	after = all_of(&place);
+	assert_int_equal(after.len, before.len);
+	assert_memory_equal(after.p, before.p, before.len);
+	bytes_free(&before);
+	bytes_free(&after);
+}
+
+/*
+ * ---- Killed, refused ----
+ */
+
+/* Do something in a child that is killed after so many calls.  True: it was. */
+static bool
+killed_after(long calls, bool recovering, atomic_size_t *done)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	assert_true(pid != -1);
+	if (pid == 0) {
+		atomic_store(&refusal, 0);
+		atomic_store(&calls_left, calls);
+		if (recovering)
+			recover();
+		else
+			record(done);
+		leave(true);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status) != 0;
+}
+
+/* Under valgrind not all cases can be tried, it would take too long. */
+static long
+stride(void)
+{
+	return RUNNING_ON_VALGRIND ? 23 : 1;
+}
+
+static atomic_size_t *
+shared(void)
+{
+	void *p = mmap(NULL, sizeof(atomic_size_t), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(p != MAP_FAILED);
+	return p;
+}
+
+/* Nothing disturbs: what all others are compared with. */
+static void
+undisturbed(void **state)
+{
+	atomic_size_t done = 0;
+
+	(void)state;
+	assert_true(record(&done));
+	assert_int_equal(done, pieces);
+	free(whole_index);
+	whole_index = read_index();
+	assert_complete(done);
+	assert_settled();
+	assert_non_null(strstr(whole_index, "\"gap_before\":2"));
+}
+
+static void
+killed_anywhere(void **state)
+{
+	atomic_size_t *done = shared();
+	long calls = 0;
+
+	(void)state;
+	while (atomic_store(done, 0), killed_after(calls, false, done)) {
+		recover();
+		assert_complete(*done);
+		assert_settled();
+		scratch_empty(&place);
+		calls += stride();
+	}
+	assert_int_equal(*done, pieces);
+	assert_true(calls > 100);
+	munmap(done, sizeof *done);
+}
+
+/* Recovery is killed after one call, the next one after two, and so on. */
+static void
+recovery_killed(void **state)
+{
+	atomic_size_t *done = shared();
+
+	(void)state;
+	for (long calls = 3;; calls += 23 * stride()) {
+		bool killed;
+
+		atomic_store(done, 0);
+		killed = killed_after(calls, false, done);
+		for (long i = 0; killed_after(i, true, NULL); i += stride())
+			;
+		assert_complete(*done);
+		assert_settled();
+		scratch_empty(&place);
+		if (!killed)
+			break;
+	}
+	munmap(done, sizeof *done);
+}
+
+/* One call says EIO: the spool goes on if it can, or says so; the next start does the rest. */
+static void
+input_output_error(void **state)
+{
+	(void)state;
+	for (long calls = 0;; calls += stride()) {
+		atomic_size_t done = 0;
+		bool ok;
+
+		atomic_store(&refusal, EIO);
+		atomic_store(&refused, false);
+		atomic_store(&calls_left, calls);
+		ok = record(&done);
+		atomic_store(&calls_left, -1);
+		if (!atomic_load(&refused)) {
+			assert_true(ok);
+			break;
+		}
+		if (ok)
+			assert_int_equal(done, pieces);
+		recover();
+		assert_complete(done);
+		assert_settled();
+		scratch_empty(&place);
+	}
+}
+
+/* One call says that the disk is full: nobody sees anything of it afterwards. */
+static void
+disk_full_once(void **state)
+{
+	struct bytes whole = { 0 }, after;
+	atomic_size_t done = 0;
+
+	(void)state;
+	assert_true(record(&done));
+	whole = all_of(&place);
+	for (long calls = 0;; calls += stride()) {
+		bool ok;
+
+		scratch_empty(&place);
+		atomic_store(&refusal, ENOSPC);
+		atomic_store(&refused, false);
+		atomic_store(&calls_left, calls);
+		ok = record(&done);
+		atomic_store(&calls_left, -1);
+		if (!ok) {
+			/* That was the index itself. */
+			assert_true(calls < 3);
+			continue;
+		}
+		after = all_of(&place);
+		assert_int_equal(after.len, whole.len);
+		assert_memory_equal(after.p, whole.p, whole.len);
+		bytes_free(&after);
+		if (!atomic_load(&refused))
+			break;
+	}
+	bytes_free(&whole);
+}
+
+/*
+ * ---- What else may lie there ----
+ */
+
+#define NAME "stream_7_a_20260131T101500.000Z_s1"
+
+/* A .part that is cut at every byte of its last frame. */
+static void
+cut_anywhere(void **state)
+{
+	const size_t whole = WIRE_HANDSHAKE_SIZE + 3 * 20;
+
+	(void)state;
+	for (size_t len = 0; len <= whole; len++) {
+		const size_t left = len < 32 + 20 ? 0 : len - (len - 32) % 20;
+		struct bytes b;
+
+		scratch_write(&place, NAME ".eet.part", sent[0].p, len);
+		recover();
+		assert_false(scratch_has(&place, NAME ".eet.part"));
+		assert_false(scratch_has(&place, NAME ".wav.part"));
+		assert_true(scratch_has(&place, NAME ".eet") == (left > 0));
+		assert_true(scratch_has(&place, NAME ".wav") == (left > 0));
+		if (left > 0) {
+			char *index = read_index();
+
+			b = scratch_read(&place, NAME ".eet");
+			assert_int_equal(b.len, left);
+			assert_memory_equal(b.p, sent[0].p, left);
+			bytes_free(&b);
+			assert_wav_of(NAME ".eet");
+			assert_int_equal(number_of(index, NAME ".eet", "frames"), (left - 32) / 20);
+			free(index);
+		}
+		assert_settled();
+		scratch_empty(&place);
+	}
+}
+
+/* Bytes of the last frame that never reached the disk. */
+static void
+zeros_at_the_end(void **state)
+{
+	static const uint8_t zeros[4096];
+	struct bytes b = { 0 };
+
+	(void)state;
+	bytes_add(&b, sent[0].p, 32 + 20 + 2);
+	bytes_add(&b, zeros, sizeof zeros);
+	scratch_write(&place, NAME ".eet.part", b.p, b.len);
+	scratch_write(&place, "stream_7_20260131T101500.000Z_s2.eet.part", zeros, sizeof zeros);
+	recover();
+	bytes_free(&b);
+	b = scratch_read(&place, NAME ".eet");
+	assert_int_equal(b.len, 52);
+	bytes_free(&b);
+	assert_false(scratch_has(&place, "stream_7_20260131T101500.000Z_s2.eet.part"));
+	assert_settled();
+}
+
+/* A recovered line knows what the name and the frames say, and no more. */
+static void
+recovered_line(void **state)
+{
+	char *index;
+
+	(void)state;
+	scratch_write(&place, NAME ".eet.part", sent[0].p, 32 + 2 * 20);
+	recover();
+	index = read_index();
+	assert_int_equal(strncmp(index,
+			     "{\"event\":\"segment\",\"eet\":\"" NAME ".eet\",\"wav\":\"" NAME
+			     ".wav\",\"session\":1,\"stream_id\":7,\"tag\":\"a\",\"peer\":null,"
+			     "\"codec\":\"pcm\",\"layout\":null,\"rate\":8000,\"channels\":1,"
+			     "\"frame_samples\":4,\"first_seq\":1,\"last_seq\":2,"
+			     "\"first_us\":1769854500000000,\"last_us\":null,\"frames\":2,"
+			     "\"samples\":8,\"seconds\":0.001000,\"gaps\":0,\"gap_frames\":0,"
+			     "\"gap_before\":0,\"repeats\":0,\"restarts\":0,\"damaged\":0,",
+			     280),
+	    0);
+	assert_non_null(strstr(index, "\"recovered\":true}\n"));
+	free(index);
+}
+
+/* Several of one session: what is missing between them is said, if it can be known. */
+static void
+gaps_between(void **state)
+{
+	static const char *const files[] = { "stream_7_20260131T101500.000Z_s1.eet",
+		"stream_7_20260131T101501.000Z_s1.eet", "stream_7_20260131T101502.000Z_s1.eet",
+		"stream_7_20260131T101503.000Z_s1.eet" };
+	static const uint32_t seqs[] = { 10, 15, 3, 3 };
+	struct bytes b[4] = { { 0 } };
+	char part[64], *index;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		put_handshake(&b[i], &mono);
+		put_frame(&b[i], WIRE_PCM16, seqs[i], 8);
+		put_frame(&b[i], WIRE_PCM16, seqs[i] + 1, 8);
+		snprintf(part, sizeof part, "%s.part", files[i]);
+		scratch_write(&place, part, b[i].p, b[i].len);
+	}
+	recover();
+	index = read_index();
+	assert_int_equal(number_of(index, files[0], "gap_before"), 0);
+	assert_int_equal(number_of(index, files[1], "gap_before"), 3);
+	assert_int_equal(number_of(index, files[2], "gap_before"), 0);
+	free(index);
+
+	/* The one before is listed, but has been taken away: not known, that is null. */
+	assert_int_equal(unlinkat(place.fd, files[1], 0), 0);
+	assert_int_equal(unlinkat(place.fd, files[2], 0), 0);
+	snprintf(part, sizeof part, "%s.part", files[3]);
+	scratch_write(&place, part, b[3].p, b[3].len);
+	assert_int_equal(unlinkat(place.fd, files[3], 0), 0);
+	assert_int_equal(unlinkat(place.fd, "stream_7_20260131T101503.000Z_s1.wav", 0), 0);
+	{
+		/* … and the last one's line is lost. */
+		struct bytes lines = scratch_read(&place, INDEX_FILE);
+		const uint8_t *end = memrchr(lines.p, '\n', lines.len - 1);
+
+		scratch_write(&place, INDEX_FILE, lines.p, (size_t)(end + 1 - lines.p));
+		bytes_free(&lines);
+	}
+	recover();
+	index = read_index();
+	assert_int_equal(lines_of(index, files[3]), 1);
+	assert_non_null(strstr(strstr(index, files[3]), "\"gap_before\":null,"));
+	free(index);
+	assert_settled();
+	for (int i = 0; i < 4; i++)
+		bytes_free(&b[i]);
+}
+
+/* Two names for one file: a rename that was a link and half an unlink. */
+static void
+half_renamed(void **state)
+{
+	(void)state;
+	scratch_write(&place, NAME ".eet.part", sent[0].p, 32 + 20);
+	scratch_write(&place, NAME ".wav.part", "left over", 9);
+	assert_int_equal(linkat(place.fd, NAME ".eet.part", place.fd, NAME ".eet", 0), 0);
+	recover();
+	assert_false(scratch_has(&place, NAME ".eet.part"));
+	assert_false(scratch_has(&place, NAME ".wav.part"));
+	assert_wav_of(NAME ".eet");
+	assert_settled();
+	assert_int_equal(unlinkat(place.fd, INDEX_FILE, 0), 0);
+	assert_int_equal(linkat(place.fd, NAME ".wav", place.fd, NAME ".wav.part", 0), 0);
+	recover();
+	assert_false(scratch_has(&place, NAME ".wav.part"));
+	assert_wav_of(NAME ".eet");
+	assert_settled();
+}
+
+static void
+without_wavs(void **state)
+{
+	char *index;
+
+	(void)state;
+	options.wav = false;
+	scratch_write(&place, NAME ".eet.part", sent[0].p, 32 + 20);
+	scratch_write(&place, NAME ".wav.part", "left over", 9);
+	recover();
+	assert_true(scratch_has(&place, NAME ".eet"));
+	assert_false(scratch_has(&place, NAME ".wav"));
+	assert_false(scratch_has(&place, NAME ".wav.part"));
+	index = read_index();
+	assert_non_null(strstr(index, "\"wav\":null,"));
+	free(index);
+	/* It is listed, so it is left alone, with WAVs too. */
+	options.wav = true;
+	assert_settled();
+}
+
+/* What is not ours to touch stays, and is no reason not to record. */
+static void
+strangers(void **state)
+{
+	static const char other[] = "stream_7_20260131T101500.000Z_s5.eet.part";
+	atomic_size_t done = 0;
+	struct bytes b;
+
+	(void)state;
+	scratch_write(&place, "target", sent[0].p, 32 + 20 + 5);
+	assert_int_equal(symlinkat("target", place.fd, NAME ".eet.part"), 0);
+	assert_int_equal(symlinkat("target", place.fd, NAME ".eet"), 0);
+	assert_int_equal(
+	    linkat(place.fd, "target", place.fd, "stream_7_20260131T101500.000Z_s2.eet.part", 0),
+	    0);
+	assert_int_equal(mkfifoat(place.fd, "stream_7_20260131T101500.000Z_s3.eet.part", 0600), 0);
+	assert_int_equal(mkfifoat(place.fd, "stream_7_20260131T101500.000Z_s3.eet", 0600), 0);
+	assert_int_equal(mkdirat(place.fd, "stream_7_20260131T101500.000Z_s4.eet.part", 0700), 0);
+	assert_int_equal(mkdirat(place.fd, "stream_7_20260131T101500.000Z_s4.eet", 0700), 0);
+	scratch_write(&place, "holiday.eet.part", "x", 1);
+	scratch_write(&place, "stream_7_20260131T101500.000Z_s6.eet", "no frame log", 12);
+	if (geteuid() == 0) {
+		scratch_write(&place, other, sent[0].p, 32 + 20);
+		assert_int_equal(fchownat(place.fd, other, 65534, 65534, 0), 0);
+	}
+	reported = 0;
+	recover();
+	assert_int_equal(reported, geteuid() == 0 ? 10 : 9);
+	/* They are said each time. */
+	reported = 0;
+	recover();
+	assert_int_equal(reported, geteuid() == 0 ? 10 : 9);
+	b = scratch_read(&place, "target");
+	assert_int_equal(b.len, 32 + 20 + 5);
+	bytes_free(&b);
+	assert_true(record(&done));
+	assert_true(scratch_has(&place, "stream_7_a_20260131T101500.000Z_s7.eet"));
+}
+
+/* A recovery that waits for space, or has much to do, can be told to stop. */
+static void
+told_to_stop(void **state)
+{
+	char text[SPOOL_TEXT], expected[SPOOL_TEXT];
+	uint64_t one = 1;
+
+	(void)state;
+	scratch_write(&place, NAME ".eet.part", sent[0].p, 32 + 20);
+	options.stop_fd = eventfd(0, EFD_CLOEXEC);
+	assert_int_equal(write(options.stop_fd, &one, sizeof one), sizeof one);
+	assert_null(spool_open(place.path, &options, text));
+	assert_int_equal(errno, EINTR);
+	snprintf(expected, sizeof expected, "%s: stopped during recovery; the next start goes on",
+	    place.path);
+	assert_string_equal(text, expected);
+	assert_true(scratch_has(&place, NAME ".eet.part"));
+	close(options.stop_fd);
+	options.stop_fd = -1;
+	recover();
+	assert_wav_of(NAME ".eet");
+	assert_settled();
+}
+
+/* More than one batch, in the order of session and time. */
+static void
+many(void **state)
+{
+	char file[64], *index;
+	const char *at;
+
+	(void)state;
+	for (unsigned i = 0; i < 150; i++) {
+		snprintf(file, sizeof file, "stream_7_20260131T101500.%03uZ_s%u.eet.part", 149 - i,
+		    i % 3 + 1);
+		scratch_write(&place, file, sent[0].p, 32 + 20);
+	}
+	recover();
+	at = index = read_index();
+	for (unsigned session = 1; session <= 3; session++)
+		for (unsigned i = 0; i < 150; i++)
+			if ((149 - i) % 3 + 1 == session) {
+				snprintf(file, sizeof file,
+				    "\"eet\":\"stream_7_20260131T101500.%03uZ_s%u.eet\"", i,
+				    session);
+				at = strstr(at, file);
+				assert_non_null(at);
+			}
+	free(index);
+	assert_settled();
+}
+
+int
+main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(undisturbed),
+		TEST(killed_anywhere),
+		TEST(recovery_killed),
+		TEST(input_output_error),
+		TEST(disk_full_once),
+		TEST(cut_anywhere),
+		TEST(zeros_at_the_end),
+		TEST(recovered_line),
+		TEST(gaps_between),
+		TEST(half_renamed),
+		TEST(without_wavs),
+		TEST(strangers),
+		TEST(told_to_stop),
+		TEST(many),
+	};
+	int status = cmocka_run_group_tests_name("recovery", tests, make_input, free_input);
+
+	free(whole_index);
+	return status;
+}

@@ -1,0 +1,1134 @@
+/* spool: which frame goes into which file, when files end, and what the index says of them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+#include "scratch.h"
+#include "index.h"
+#include "segment.h"
+#include "spool.h"
+
+static const struct wire_handshake mono = { 7, 8000, 1, WIRE_PCM16, 4, 0, 0 };
+static const struct wire_handshake other = { 9, 16000, 2, WIRE_PCM16, 8, 0, 0 };
+static const struct wire_handshake coded = { 8, 8000, 1, WIRE_ADPCM, 8, 0, 0 };
+
+/* 2026-01-31T10:15:00Z, where times in tests begin. */
+#define T0 UINT64_C(1769854500000000)
+#define MS UINT64_C(1000)
+#define S  UINT64_C(1000000)
+
+static struct scratch place;
+static struct spool_options options;
+static char *reports; /* of the spool, one a line */
+static size_t reports_size;
+static FILE *reports_file;
+
+/* The report's text less the directory. */
+static void
+note(const char *kind, const char *text)
+{
+	size_t len = strlen(place.path);
+
+	if (text != NULL && strncmp(text, place.path, len) == 0)
+		text += len + 1;
+	fprintf(reports_file, "%s %s\n", kind, text);
+}
+
+static void
+report(void *arg, const struct spool_report *r)
+{
+	assert_ptr_equal(arg, &options);
+	switch (r->kind) {
+	case SPOOL_SEGMENT:
+		assert_non_null(r->line);
+		assert_non_null(strstr(r->line, "\"event\":\"segment\""));
+		note("segment", r->eet);
+		if (r->wav != NULL)
+			note("wav", r->wav);
+		if (r->text != NULL)
+			note("text", r->text);
+		break;
+	case SPOOL_SESSION:
+		assert_non_null(strstr(r->line, "\"event\":\"session\""));
+		note("session", strstr(r->line, "\"session\":"));
+		break;
+	case SPOOL_WARNING: note("warning", r->text); break;
+	case SPOOL_DAMAGE: note("damage", r->text); break;
+	default: note("note", r->text); break;
+	}
+	fflush(reports_file);
+}
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	place = scratch_new();
+	spool_defaults(&options);
+	options.sync = SPOOL_SYNC_NONE;
+	options.report = report;
+	options.arg = &options;
+	reports_file = open_memstream(&reports, &reports_size);
+	fflush(reports_file);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	fclose(reports_file);
+	free(reports);
+	umount2(place.path, MNT_DETACH); /* if it was one */
+	scratch_free(&place);
+	return 0;
+}
+
+static struct spool *
+open_spool(void)
+{
+	char text[SPOOL_TEXT] = "unchanged";
+	struct spool *sp = spool_open(place.path, &options, text);
+
+	if (sp == NULL)
+		fail_msg("%s: %s", text, strerror(errno));
+	assert_string_equal(text, "");
+	return sp;
+}
+
+/* Wait until there is something to reap, and reap it. */
+static int
+reap(struct spool *sp)
+{
+	struct pollfd p = { .fd = spool_fd(sp), .events = POLLIN };
+
+	assert_true(poll(&p, 1, 20000) == 1);
+	return spool_reap(sp);
+}
+
+static void
+put(struct spool *sp, const struct log_record *rec)
+{
+	while (spool_put(sp, rec) == -1) {
+		assert_int_equal(errno, EAGAIN);
+		assert_true(reap(sp) >= 0);
+	}
+}
+
+static void
+complete(struct spool *sp)
+{
+	int n;
+
+	while ((n = spool_reap(sp)) == 0)
+		reap(sp);
+	assert_int_equal(n, 1);
+}
+
+/* Feed a log to a spool, records up to the end of what is given. */
+static void
+feed(struct spool *sp, struct log_reader *r, const struct bytes *log, bool end)
+{
+	struct log_record rec;
+	enum log_event e;
+
+	log_window(r, log->p, log->len);
+	if (end)
+		log_eof(r);
+	while ((e = log_next(r, &rec)) != LOG_MORE && e != LOG_END)
+		put(sp, &rec);
+	assert_int_equal(e, end ? LOG_END : LOG_MORE);
+	assert_int_equal(spool_flush(sp), 0);
+}
+
+/* Record a log from its beginning to its end, in one go; the log is freed. */
+static void
+record(struct bytes *log)
+{
+	struct spool *sp = open_spool();
+	struct log_reader *r = log_new(-1, NULL);
+
+	feed(sp, r, log, true);
+	complete(sp);
+	spool_close(sp);
+	log_free(r);
+	bytes_free(log);
+}
+
+static void
+assert_list(const char *expected)
+{
+	char *list = scratch_list(&place);
+
+	assert_string_equal(list, expected);
+	free(list);
+}
+
+/* A value in a line of the index, quotes included. */
+static const char *
+value(const char *line, const char *key)
+{
+	static char out[4][200];
+	static unsigned turn;
+	char quoted[40], *o = out[turn++ % 4];
+	const char *p;
+	size_t n;
+
+	snprintf(quoted, sizeof quoted, "\"%s\":", key);
+	p = strstr(line, quoted);
+	if (p == NULL)
+		return "missing";
+	p += strlen(quoted);
+	n = *p == '"' ? strcspn(p + 1, "\"") + 2 : strcspn(p, ",}");
+	snprintf(o, 200, "%.*s", (int)n, p);
+	return o;
+}
+
+/*
+ * The index, a line each: the name's time and session of a segment, its first seq, its frames, and
+ * the gap before it; or a session, its frames and close code.
+ */
+static void
+assert_index(const char *expected)
+{
+	struct bytes index = scratch_read(&place, INDEX_FILE);
+	char *text, *line, *rest;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	bytes_add(&index, "", 1);
+	for (line = (char *)index.p; (rest = strchr(line, '\n')) != NULL; line = rest + 1) {
+		*rest = '\0';
+		if (strstr(line, "{\"event\":\"segment\"") == line) {
+			const char *eet = value(line, "eet"), *time = strrchr(eet, 'T');
+
+			fprintf(out, "%.*s s%s %s+%s", 11, time + 1, value(line, "session"),
+			    value(line, "first_seq"), value(line, "frames"));
+			if (strcmp(value(line, "gap_before"), "0") != 0)
+				fprintf(out, " gap %s", value(line, "gap_before"));
+			fprintf(out, "%s\n",
+			    strcmp(value(line, "recovered"), "true") == 0 ? " recovered" : "");
+		} else {
+			fprintf(out, "end of s%s %s %s\n", value(line, "session"),
+			    value(line, "frames"), value(line, "close_code"));
+		}
+	}
+	assert_string_equal(line, "");
+	fclose(out);
+	assert_string_equal(text, expected);
+	free(text);
+	bytes_free(&index);
+}
+
+/* The segments of a session joined, less the repeated handshakes: what was sent. */
+static struct bytes
+joined(uint32_t session)
+{
+	struct dirent **names;
+	struct bytes all = { 0 };
+	char end[32];
+	int n = scratch_names(&place, &names);
+
+	snprintf(end, sizeof end, "_s%" PRIu32 ".eet", session);
+	for (int i = 0; i < n; i++) {
+		size_t len = strlen(names[i]->d_name);
+
+		if (len > strlen(end) && strcmp(names[i]->d_name + len - strlen(end), end) == 0) {
+			struct bytes b = scratch_read(&place, names[i]->d_name);
+			size_t skip = all.len > 0 ? WIRE_HANDSHAKE_SIZE : 0;
+
+			if (skip > 0)
+				assert_memory_equal(b.p, all.p, skip);
+			bytes_add(&all, b.p + skip, b.len - skip);
+			bytes_free(&b);
+		}
+		free(names[i]);
+	}
+	free(names);
+	return all;
+}
+
+/*
+ * ---- One session ----
+ */
+
+static void
+session_and_its_files(void **state)
+{
+	struct bytes b = { 0 }, eet, sent = { 0 }, index;
+
+	(void)state;
+	put_open(&b, 5, T0, &mono, "peer=1.2.3.4:5\ntag=00:1B\n");
+	put_mux_frame(&b, 5, T0 + 250 * MS + 1, WIRE_PCM16, 9, 8);
+	put_mux_frame(&b, 5, T0 + 251 * MS, WIRE_PCM16, 11, 4);
+	put_close(&b, 5, T0 + 300 * MS, 1001, "bye");
+	record(&b);
+	assert_list("index.jsonl\n"
+		    "stream_7_00-1B_20260131T101500.250Z_s1.eet\n"
+		    "stream_7_00-1B_20260131T101500.250Z_s1.wav\n");
+	assert_string_equal(reports,
+	    "segment stream_7_00-1B_20260131T101500.250Z_s1.eet\n"
+	    "wav stream_7_00-1B_20260131T101500.250Z_s1.wav\n"
+	    "session \"session\":1,\"stream_id\":7,\"tag\":\"00:1B\",\"peer\":\"1.2.3.4:5\","
+	    "\"codec\":\"pcm\",\"layout\":null,\"rate\":8000,\"channels\":1,\"frame_samples\":4,"
+	    "\"first_seq\":9,\"last_seq\":11,\"first_us\":1769854500250001,"
+	    "\"last_us\":1769854500251000,\"frames\":2,\"samples\":10,\"seconds\":0.001250,"
+	    "\"gaps\":1,\"gap_frames\":1,\"gap_before\":null,\"repeats\":0,\"restarts\":0,"
+	    "\"damaged\":0,\"peak_dbfs\":-15.27,\"rms_dbfs\":-18.42,\"clipped\":0,"
+	    "\"recovered\":false,\"close_code\":1001,\"close_reason\":\"bye\"}\n");
+	eet = scratch_read(&place, "stream_7_00-1B_20260131T101500.250Z_s1.eet");
+	put_handshake(&sent, &mono);
+	put_frame(&sent, WIRE_PCM16, 9, 8);
+	put_frame(&sent, WIRE_PCM16, 11, 4);
+	assert_int_equal(eet.len, sent.len);
+	assert_memory_equal(eet.p, sent.p, sent.len);
+	bytes_free(&eet);
+	bytes_free(&sent);
+	index = scratch_read(&place, INDEX_FILE);
+	bytes_add(&index, "", 1);
+	/* The segment's line has the same keys, and no close code. */
+	assert_non_null(strstr((char *)index.p,
+	    "{\"event\":\"segment\",\"eet\":\"stream_7_00-1B_20260131T101500.250Z_s1.eet\","
+	    "\"wav\":\"stream_7_00-1B_20260131T101500.250Z_s1.wav\",\"session\":1,"
+	    "\"stream_id\":7,\"tag\":\"00:1B\",\"peer\":\"1.2.3.4:5\","));
+	assert_non_null(strstr((char *)index.p,
+	    "\"clipped\":0,\"recovered\":false}\n{\"event\":\"session\",\"eet\":null,"));
+	bytes_free(&index);
+}
+
+static void
+no_frames_no_file(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	put_open(&b, 1, T0, &mono, "");
+	put_open(&b, 2, T0, &mono, "");
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_close(&b, 1, T0 + 1, 1008, "x");
+	record(&b);
+	assert_list("index.jsonl\n");
+	assert_index("end of s1 0 1008\nend of s2 0 1006\n");
+}
+
+static void
+no_wav(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	options.wav = false;
+	put_open(&b, 1, T0, &coded, "");
+	put_mux_frame(&b, 1, T0, WIRE_ADPCM, 0, 8);
+	record(&b);
+	assert_list("index.jsonl\nstream_8_20260131T101500.000Z_s1.eet\n");
+	assert_non_null(strstr(reports, "text stream_8_20260131T101500.000Z_s1.eet: layout "));
+}
+
+/* Sessions of one stream_id, at one time, are two recordings. */
+static void
+same_stream_id(void **state)
+{
+	struct bytes b = { 0 }, first, second;
+
+	(void)state;
+	put_open(&b, 4, T0, &mono, "tag=a\n");
+	put_open(&b, 2, T0, &mono, "tag=a\n");
+	for (uint32_t i = 0; i < 10; i++) {
+		put_mux_frame(&b, 2, T0 + i, WIRE_PCM16, i, 8);
+		put_mux_frame(&b, 4, T0 + i, WIRE_PCM16, 100 + i, 6);
+	}
+	record(&b);
+	assert_index("101500.000Z s1 100+10\nend of s1 10 1006\n101500.000Z s2 0+10\n"
+		     "end of s2 10 1006\n");
+	first = joined(1);
+	second = joined(2);
+	assert_int_equal(first.len, 32 + 10 * 18);
+	assert_int_equal(second.len, 32 + 10 * 20);
+	bytes_free(&first);
+	bytes_free(&second);
+}
+
+/*
+ * ---- Rotation ----
+ */
+
+static void
+boundaries(void **state)
+{
+	/* t0 is 100.000; boundaries at 101, 102 … whatever the segments' first frames are. */
+	const uint64_t t0 = T0 + 100 * S,
+		       times[] = { t0, t0 + S - 1, t0 + S, t0 + S + 900 * MS, t0 + 2 * S - 1,
+			       t0 + 2 * S + 1, t0 + 7 * S - 1, t0 + 7 * S, t0 + 8 * S - 1,
+			       t0 + 8 * S };
+	struct bytes b = { 0 }, sent = { 0 }, stored;
+
+	(void)state;
+	options.period_us = S;
+	put_open(&b, 1, T0, &mono, "");
+	put_handshake(&sent, &mono);
+	for (uint32_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+		put_mux_frame(&b, 1, times[i], WIRE_PCM16, i, 8);
+		put_frame(&sent, WIRE_PCM16, i, 8);
+	}
+	record(&b);
+	assert_index("101640.000Z s1 0+2\n"
+		     "101641.000Z s1 2+3\n"
+		     "101642.000Z s1 5+1\n"
+		     "101646.999Z s1 6+1\n"
+		     "101647.000Z s1 7+2\n"
+		     "101648.000Z s1 9+1\n"
+		     "end of s1 10 1006\n");
+	stored = joined(1);
+	assert_int_equal(stored.len, sent.len);
+	assert_memory_equal(stored.p, sent.p, sent.len);
+	bytes_free(&stored);
+	bytes_free(&sent);
+}
+
+/* k by division: a microsecond's rotation over eight thousand years is done at once. */
+static void
+far_boundaries(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	options.period_us = 1;
+	put_open(&b, 1, 0, &mono, "");
+	put_mux_frame(&b, 1, 0, WIRE_PCM16, 0, 8);
+	put_mux_frame(&b, 1, LOG_MAX_TIME - 1001, WIRE_PCM16, 1, 8);
+	put_mux_frame(&b, 1, LOG_MAX_TIME, WIRE_PCM16, 2, 8);
+	record(&b);
+	assert_index("000000.000Z s1 0+1\n235959.998Z s1 1+1\n235959.999Z s1 2+1\n"
+		     "end of s1 3 1006\n");
+	scratch_empty(&place);
+	/* The longest period never ends. */
+	options.period_us = INT64_MAX;
+	put_open(&b, 1, 0, &mono, "");
+	put_mux_frame(&b, 1, LOG_MAX_TIME - 1, WIRE_PCM16, 0, 8);
+	put_mux_frame(&b, 1, LOG_MAX_TIME, WIRE_PCM16, 1, 8);
+	record(&b);
+	assert_index("235959.999Z s1 0+2\nend of s1 2 1006\n");
+}
+
+static void
+never(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	options.period_us = 0;
+	put_open(&b, 1, 0, &mono, "");
+	put_mux_frame(&b, 1, 0, WIRE_PCM16, 0, 8);
+	put_mux_frame(&b, 1, LOG_MAX_TIME, WIRE_PCM16, 1, 8);
+	record(&b);
+	assert_index("000000.000Z s1 0+2\nend of s1 2 1006\n");
+}
+
+/* Any record's time ends segments, of all sessions, in the order of their numbers. */
+static void
+ended_by_any_record(void **state)
+{
+	for (int kind = 0; kind < 5; kind++) {
+		struct bytes b = { 0 };
+
+		options.period_us = 10 * S;
+		put_open(&b, 1, T0, &mono, "");
+		put_open(&b, 2, T0, &mono, "");
+		put_open(&b, 3, T0, &mono, "");
+		put_open(&b, 4, T0, &mono, "");
+		/* Their boundaries come in another order; the fourth's is not reached. */
+		put_mux_frame(&b, 3, T0 + 1 * S, WIRE_PCM16, 0, 8);
+		put_mux_frame(&b, 1, T0 + 2 * S, WIRE_PCM16, 0, 8);
+		put_mux_frame(&b, 2, T0 + 3 * S, WIRE_PCM16, 0, 8);
+		put_mux_frame(&b, 4, T0 + 3 * S + 1, WIRE_PCM16, 0, 8);
+		if (kind == 0)
+			put_empty(&b, LOG_KIND_TICK, T0 + 13 * S);
+		else if (kind == 1)
+			put_open(&b, 5, T0 + 13 * S, &mono, "");
+		else if (kind == 2)
+			put_mux_frame(&b, 4, T0 + 13 * S, WIRE_PCM16, 1, 8);
+		else if (kind == 3)
+			put_close(&b, 4, T0 + 13 * S, 1000, "");
+		else
+			put_record(&b, 0, 99, T0 + 13 * S, "", 0);
+		put_mux_frame(&b, 3, T0 + 13 * S, WIRE_PCM16, 1, 8);
+		record(&b);
+		assert_index(kind == 1
+			? "101502.000Z s1 0+1\n101503.000Z s2 0+1\n101501.000Z s3 0+1\n"
+			  "end of s1 1 1006\nend of s2 1 1006\n101513.000Z s3 1+1\n"
+			  "end of s3 2 1006\n101503.000Z s4 0+1\nend of s4 1 1006\n"
+			  "end of s5 0 1006\n"
+			: kind == 2 ? "101502.000Z s1 0+1\n101503.000Z s2 0+1\n101501.000Z s3 0+1\n"
+				      "end of s1 1 1006\nend of s2 1 1006\n101513.000Z s3 1+1\n"
+				      "end of s3 2 1006\n101503.000Z s4 0+2\nend of s4 2 1006\n"
+			: kind == 3 ? "101502.000Z s1 0+1\n101503.000Z s2 0+1\n101501.000Z s3 0+1\n"
+				      "101503.000Z s4 0+1\nend of s4 1 1000\n"
+				      "end of s1 1 1006\nend of s2 1 1006\n101513.000Z s3 1+1\n"
+				      "end of s3 2 1006\n"
+				    : "101502.000Z s1 0+1\n101503.000Z s2 0+1\n101501.000Z s3 0+1\n"
+				      "end of s1 1 1006\nend of s2 1 1006\n101513.000Z s3 1+1\n"
+				      "end of s3 2 1006\n101503.000Z s4 0+1\nend of s4 1 1006\n");
+		scratch_empty(&place);
+	}
+	(void)state;
+}
+
+static void
+rotate(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	put_open(&b, 1, T0, &mono, "");
+	put_open(&b, 2, T0, &mono, "");
+	put_open(&b, 3, T0, &mono, "");
+	put_mux_frame(&b, 3, T0, WIRE_PCM16, 0, 8);
+	put_mux_frame(&b, 1, T0 + 1, WIRE_PCM16, 0, 8);
+	put_empty(&b, LOG_KIND_ROTATE, T0 + 2);
+	put_empty(&b, LOG_KIND_ROTATE, T0 + 2); /* nothing has grown since */
+	put_mux_frame(&b, 3, T0 + 15 * MS, WIRE_PCM16, 3, 8);
+	put_close(&b, 3, T0 + 16 * MS, 1000, "");
+	put_close(&b, 1, T0 + 16 * MS, 1000, "");
+	put_close(&b, 2, T0 + 16 * MS, 1000, "");
+	record(&b);
+	assert_index("101500.000Z s1 0+1\n"
+		     "101500.000Z s3 0+1\n"
+		     "101500.015Z s3 3+1 gap 2\n"
+		     "end of s3 2 1000\n"
+		     "end of s1 1 1000\n"
+		     "end of s2 0 1000\n");
+}
+
+/* The boundaries of a session stay where they were, whatever else ended a segment. */
+static void
+boundaries_after_rotate(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	options.period_us = 10 * S;
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	put_empty(&b, LOG_KIND_ROTATE, T0 + 4 * S);
+	put_mux_frame(&b, 1, T0 + 5 * S, WIRE_PCM16, 1, 8);
+	put_mux_frame(&b, 1, T0 + 10 * S, WIRE_PCM16, 2, 8);
+	put_mux_frame(&b, 1, T0 + 19 * S, WIRE_PCM16, 3, 8);
+	put_empty(&b, LOG_KIND_TICK, T0 + 20 * S);
+	put_mux_frame(&b, 1, T0 + 20 * S, WIRE_PCM16, 4, 8);
+	record(&b);
+	assert_index("101500.000Z s1 0+1\n101505.000Z s1 1+1\n101510.000Z s1 2+2\n"
+		     "101520.000Z s1 4+1\nend of s1 5 1006\n");
+}
+
+static void
+by_size(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	options.size = 32 + 20 + 14; /* a handshake, a frame of 8 bytes, one of 2 */
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1, 2); /* just fits */
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 2, 8);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 3, 4); /* 2 too many */
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 4, 0);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 5, 0);
+	record(&b);
+	assert_index("101500.000Z s1 0+2\n101500.001Z s1 2+1\n101500.002Z s1 3+2\n"
+		     "101500.003Z s1 5+1\nend of s1 6 1006\n");
+	scratch_empty(&place);
+	/* One frame is more than that already: then it is alone. */
+	options.size = 1;
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1, 8);
+	record(&b);
+	assert_index("101500.000Z s1 0+1\n101500.001Z s1 1+1\nend of s1 2 1006\n");
+}
+
+/* Taken names are passed over, and a session's names sort as its segments follow each other. */
+static void
+names(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	/* Session numbers go on after what is there, so names are taken by such as come later. */
+	scratch_write(&place, "stream_7_20260131T101500.000Z_s2.wav", "", 0);
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1, 8);
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0 + 1 * MS, WIRE_PCM16, 2, 8);
+	put_empty(&b, LOG_KIND_ROTATE, T0 + 1 * MS);
+	put_mux_frame(&b, 1, T0 + 2 * MS + 999, WIRE_PCM16, 3, 8);
+	put_empty(&b, LOG_KIND_ROTATE, T0 + 3 * MS);
+	put_mux_frame(&b, 1, T0 + 10 * MS, WIRE_PCM16, 4, 8);
+	record(&b);
+	assert_index("101500.000Z s3 0+1\n101500.001Z s3 1+1\n101500.002Z s3 2+1\n"
+		     "101500.003Z s3 3+1\n101500.010Z s3 4+1\nend of s3 5 1006\n");
+}
+
+static void
+taken_while_growing(void **state)
+{
+	struct spool *sp;
+	struct log_reader *r = log_new(-1, NULL);
+	struct bytes b = { 0 };
+
+	(void)state;
+	sp = open_spool();
+	scratch_write(&place, "stream_7_20260131T101500.000Z_s1.eet", "mine", 4);
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	feed(sp, r, &b, false);
+	assert_list("index.jsonl\nstream_7_20260131T101500.000Z_s1.eet\n"
+		    "stream_7_20260131T101500.001Z_s1.eet.part\n");
+	scratch_write(&place, "stream_7_20260131T101500.001Z_s1.eet", "mine", 4);
+	scratch_write(&place, "stream_7_20260131T101500.002Z_s1.wav", "mine", 4);
+	b.len = 0;
+	feed(sp, r, &b, true);
+	complete(sp);
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+	assert_list("index.jsonl\nstream_7_20260131T101500.000Z_s1.eet\n"
+		    "stream_7_20260131T101500.001Z_s1.eet\nstream_7_20260131T101500.002Z_s1.wav\n"
+		    "stream_7_20260131T101500.003Z_s1.eet\nstream_7_20260131T101500.003Z_s1.wav\n");
+	assert_index("101500.003Z s1 0+1\nend of s1 1 1006\n");
+}
+
+static void
+session_numbers(void **state)
+{
+	static const char lines[] = "{\"event\":\"segment\",\"eet\":\"x.eet\",\"session\":41}\n";
+	struct bytes b = { 0 };
+
+	(void)state;
+	scratch_write(&place, INDEX_FILE, lines, sizeof lines - 1);
+	scratch_write(&place, "stream_1_x_20260131T101500.000Z_s17.wav", "", 0);
+	put_open(&b, 1, T0, &mono, "");
+	record(&b);
+	put_open(&b, 77, T0, &mono, "");
+	record(&b);
+	assert_non_null(strstr(reports, "session \"session\":42,"));
+	assert_non_null(strstr(reports, "session \"session\":43,"));
+	/* The last number there is. */
+	scratch_empty(&place);
+	scratch_write(&place, "stream_1_x_20260131T101500.000Z_s4294967294.wav", "", 0);
+	put_open(&b, 1, T0, &mono, "");
+	record(&b);
+	assert_non_null(strstr(reports, "session \"session\":4294967295,"));
+	{
+		struct spool *sp = open_spool();
+		struct log_reader *r = log_new(-1, NULL);
+		struct log_record rec;
+
+		put_open(&b, 1, T0, &mono, "");
+		log_window(r, b.p, b.len);
+		assert_int_equal(log_next(r, &rec), LOG_OPEN);
+		assert_int_equal(spool_put(sp, &rec), -1);
+		assert_int_equal(errno, EOVERFLOW);
+		assert_non_null(strstr(spool_failure(sp), "no session after 4294967295"));
+		spool_close(sp);
+		log_free(r);
+		bytes_free(&b);
+	}
+}
+
+/* What lies between a session's segments is counted where it is: before the second. */
+static void
+gap_before(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1000, 8); /* the first is no gap, whatever it is */
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1004, 8); /* 3 are missing */
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1004, 8); /* a repeat */
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1005, 8); /* what was due */
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0x80000000u + 1006, 8); /* a restart */
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1005, 8); /* … and the longest gap */
+	record(&b);
+	assert_index("101500.000Z s1 1000+1\n"
+		     "101500.001Z s1 1004+1 gap 3\n"
+		     "101500.002Z s1 1004+1\n"
+		     "101500.003Z s1 1005+1\n"
+		     "101500.004Z s1 2147484654+1\n"
+		     "101500.005Z s1 1005+1 gap 2147483646\n"
+		     "end of s1 6 1006\n");
+}
+
+static void
+sessions_of_a_frame_log(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	options.period_us = 1 * MS;
+	put_handshake(&b, &mono);
+	for (uint32_t i = 0; i < 4; i++)
+		put_frame(&b, WIRE_PCM16, i, 8); /* 0.5 ms each */
+	put_handshake(&b, &mono);
+	put_frame(&b, WIRE_PCM16, 0, 8);
+	record(&b);
+	assert_index("000000.000Z s1 0+2\n000000.001Z s1 2+2\nend of s1 4 null\n"
+		     "000000.000Z s2 0+1\nend of s2 1 null\n");
+}
+
+static void
+sums_of_a_session(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	put_open(&b, 1, T0, &coded, "");
+	put_mux_frame(&b, 1, T0, WIRE_ADPCM, 0, 8);
+	put_mux_frame(&b, 1, T0, WIRE_ADPCM, 1, 3); /* shorter than its header: damage */
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0, WIRE_ADPCM, 4, 8); /* before a segment, a gap is not filled */
+	put_mux_frame(&b, 1, T0, WIRE_ADPCM, 6, 8);
+	put_mux_frame(&b, 1, T0, WIRE_ADPCM, 6, 8);
+	record(&b);
+	assert_non_null(strstr(reports, "_s1.eet: damaged blocks: 1\n"));
+	/* The stream's gaps: 2 and 1; samples are the WAVs': 8 + 8 + 8 and 8 of silence. */
+	assert_non_null(strstr(reports,
+	    "\"layout\":\"state\",\"rate\":8000,\"channels\":1,\"frame_samples\":8,\"first_seq\":0,"
+	    "\"last_seq\":6,\"first_us\":1769854500000000,\"last_us\":1769854500000000,"
+	    "\"frames\":5,\"samples\":32,\"seconds\":0.004000,\"gaps\":2,\"gap_frames\":3,"
+	    "\"gap_before\":null,\"repeats\":1,\"restarts\":0,\"damaged\":1,"));
+}
+
+/*
+ * ---- The directory ----
+ */
+
+static void
+one_writer(void **state)
+{
+	struct spool *sp = open_spool();
+	char text[SPOOL_TEXT], expected[SPOOL_TEXT];
+	int fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)state;
+	assert_null(spool_open(place.path, &options, text));
+	assert_int_equal(errno, EWOULDBLOCK);
+	snprintf(expected, sizeof expected, "%s: another program records into it", place.path);
+	assert_string_equal(text, expected);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), -1);
+	spool_close(sp);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	assert_null(spool_open(place.path, &options, text));
+	close(fd);
+	spool_close(open_spool());
+	spool_close(NULL);
+}
+
+static void
+made_if_missing(void **state)
+{
+	char dir[300], text[SPOOL_TEXT], expected[SPOOL_TEXT];
+	mode_t old = umask(0);
+	struct stat st;
+
+	(void)state;
+	snprintf(dir, sizeof dir, "%s/new///", place.path);
+	options.sync = SPOOL_SYNC_SEGMENT;
+	spool_close(spool_open(dir, &options, text));
+	umask(old);
+	assert_int_equal(fstatat(place.fd, "new", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0750);
+	assert_int_equal(fstatat(place.fd, "new/index.jsonl", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	unlinkat(place.fd, "new/index.jsonl", 0);
+
+	snprintf(dir, sizeof dir, "%s/none/new", place.path);
+	assert_null(spool_open(dir, &options, text));
+	assert_int_equal(errno, ENOENT);
+	snprintf(expected, sizeof expected, "%s: can't be created", dir);
+	assert_string_equal(text, expected);
+
+	scratch_write(&place, "file", "", 0);
+	snprintf(dir, sizeof dir, "%s/file", place.path);
+	assert_null(spool_open(dir, &options, text));
+	assert_int_equal(errno, ENOTDIR);
+	assert_string_equal(text, dir);
+
+	assert_int_equal(mkdirat(place.fd, INDEX_FILE, 0700), 0);
+	assert_null(spool_open(place.path, &options, text));
+	assert_int_equal(errno, EISDIR);
+	snprintf(expected, sizeof expected, "%s/index.jsonl", place.path);
+	assert_string_equal(text, expected);
+}
+
+static void
+modes(void **state)
+{
+	struct bytes b = { 0 };
+	struct stat st;
+	mode_t old = umask(0022);
+
+	(void)state;
+	options.mode = 0666;
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	record(&b);
+	umask(old);
+	assert_int_equal(fstatat(place.fd, "stream_7_20260131T101500.000Z_s1.eet", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0644);
+	assert_int_equal(fstatat(place.fd, "stream_7_20260131T101500.000Z_s1.wav", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0644);
+	assert_int_equal(fstatat(place.fd, INDEX_FILE, &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0644);
+}
+
+static int
+descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* A descriptor for each segment that grows; all are given back, also when it ends early. */
+static void
+gives_descriptors_back(void **state)
+{
+	int before = descriptors();
+	struct spool *sp = open_spool();
+	struct log_reader *r = log_new(-1, NULL);
+	struct bytes b = { 0 };
+
+	(void)state;
+	for (uint32_t i = 1; i <= 20; i++) {
+		put_open(&b, i, T0, &mono, "");
+		put_mux_frame(&b, i, T0, WIRE_PCM16, 0, 8);
+	}
+	feed(sp, r, &b, false);
+	assert_true(descriptors() >= before + 20);
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	b.p += b.len - 24; /* that one alone */
+	b.len = 24;
+	feed(sp, r, &b, false);
+	assert_true(descriptors() < before + 20);
+	spool_close(sp);
+	assert_int_equal(descriptors(), before);
+	log_free(r);
+	free(b.p - 20 * (56 + 44));
+}
+
+/*
+ * ---- The system says no ----
+ */
+
+/* Whatever else waits to be completed: at some point more is refused, and later taken. */
+static void
+queue_is_bounded(void **state)
+{
+	struct spool *sp = open_spool();
+	struct log_reader *r = log_new(-1, NULL);
+	struct log_record rec;
+	struct bytes b = { 0 };
+	unsigned refused = 0, i = 0;
+
+	(void)state;
+	options.wav = false;
+	put_open(&b, 1, T0, &mono, "");
+	put_close(&b, 1, T0, 1000, "");
+	do {
+		log_window(r, b.p, b.len);
+		while (log_next(r, &rec) != LOG_MORE)
+			while (spool_put(sp, &rec) == -1) {
+				assert_int_equal(errno, EAGAIN);
+				refused++;
+				assert_true(reap(sp) >= 0);
+			}
+	} while (++i < 20000 && refused == 0);
+	complete(sp);
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+	assert_true(refused > 0);
+	/* Every one of them was taken. */
+	b = scratch_read(&place, INDEX_FILE);
+	bytes_add(&b, "", 1);
+	for (char *p = (char *)b.p; (p = strchr(p, '\n')) != NULL; p++)
+		i--;
+	assert_int_equal(i, 0);
+	bytes_free(&b);
+}
+
+/* Beyond its size limit a file can't grow: for good, and with its path. */
+static void
+file_too_large(void **state)
+{
+	struct spool *sp = open_spool();
+	struct log_reader *r = log_new(-1, NULL);
+	struct rlimit old, small;
+	struct log_record rec;
+	struct bytes b = { 0 };
+	char expected[300];
+
+	(void)state;
+	put_open(&b, 1, T0, &mono, "");
+	for (uint32_t i = 0; i < 10; i++)
+		put_mux_frame(&b, 1, T0, WIRE_PCM16, i, 8);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small = old;
+	small.rlim_cur = 100;
+	log_window(r, b.p, b.len);
+	while (log_next(r, &rec) != LOG_MORE)
+		put(sp, &rec);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(spool_flush(sp), -1);
+	assert_int_equal(errno, EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	snprintf(expected, sizeof expected, "%s/stream_7_20260131T101500.000Z_s1.eet.part",
+	    place.path);
+	assert_string_equal(spool_failure(sp), expected);
+	/* What was written before stays, and the rest follows when there is room after all. */
+	assert_int_equal(spool_flush(sp), 0);
+	log_eof(r);
+	while (log_next(r, &rec) != LOG_END)
+		put(sp, &rec);
+	complete(sp);
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+	b = joined(1);
+	assert_int_equal(b.len, 32 + 10 * 20);
+	bytes_free(&b);
+	assert_index("101500.000Z s1 0+10\nend of s1 10 1006\n");
+}
+
+/* The directory is removed: said with the path, and nothing hangs. */
+static void
+directory_removed(void **state)
+{
+	struct spool *sp = open_spool();
+	struct log_reader *r = log_new(-1, NULL);
+	struct log_record rec;
+	struct bytes b = { 0 };
+	char expected[300];
+	int n;
+
+	(void)state;
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 1, 8);
+	log_window(r, b.p, b.len);
+	assert_int_equal(log_next(r, &rec), LOG_OPEN);
+	put(sp, &rec);
+	assert_int_equal(log_next(r, &rec), LOG_FRAME);
+	put(sp, &rec);
+	assert_int_equal(spool_flush(sp), 0);
+	scratch_empty(&place);
+	assert_int_equal(rmdir(place.path), 0);
+	assert_int_equal(log_next(r, &rec), LOG_ROTATE);
+	put(sp, &rec); /* taken: it is completing that fails */
+	while ((n = spool_reap(sp)) == 0)
+		reap(sp);
+	assert_int_equal(n, -1);
+	assert_int_equal(errno, ENOENT);
+	snprintf(expected, sizeof expected, "%s/stream_7_20260131T101500.000Z_s1.eet.part",
+	    place.path);
+	assert_string_equal(spool_failure(sp), expected);
+	assert_int_equal(spool_reap(sp), -1);
+	assert_int_equal(errno, ENOENT);
+	assert_int_equal(log_next(r, &rec), LOG_FRAME);
+	assert_int_equal(spool_put(sp, &rec), -1);
+	assert_int_equal(errno, ENOENT);
+	/* The next segment to end is refused with what was wrong with the first. */
+	assert_int_equal(mkdir(place.path, 0700), 0);
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+	close(place.fd);
+	place.fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void
+completing_has_failed(void **state)
+{
+	struct spool *sp = open_spool();
+	struct log_reader *r = log_new(-1, NULL);
+	struct log_record rec;
+	struct bytes b = { 0 };
+	char expected[300];
+	int n;
+
+	(void)state;
+	put_open(&b, 1, T0, &mono, "");
+	put_open(&b, 2, T0, &other, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	put_mux_frame(&b, 2, T0, WIRE_PCM16, 0, 8);
+	put_close(&b, 1, T0, 1000, "");
+	feed(sp, r, &b, false);
+	complete(sp);
+	assert_true(scratch_has(&place, "stream_7_20260131T101500.000Z_s1.eet"));
+	/* A second one, whose file is taken away before it ends. */
+	assert_int_equal(unlinkat(place.fd, "stream_9_20260131T101500.000Z_s2.eet.part", 0), 0);
+	b.len = 0;
+	put_empty(&b, LOG_KIND_ROTATE, T0);
+	put_close(&b, 2, T0, 1000, "");
+	log_window(r, b.p, b.len);
+	assert_int_equal(log_next(r, &rec), LOG_ROTATE);
+	put(sp, &rec);
+	while ((n = spool_reap(sp)) == 0)
+		reap(sp);
+	assert_int_equal(n, -1);
+	assert_int_equal(log_next(r, &rec), LOG_CLOSE);
+	assert_int_equal(spool_put(sp, &rec), -1);
+	assert_int_equal(errno, ENOENT);
+	snprintf(expected, sizeof expected, "%s/stream_9_20260131T101500.000Z_s2.eet.part",
+	    place.path);
+	assert_string_equal(spool_failure(sp), expected);
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+}
+
+static void
+resize(const char *size)
+{
+	assert_int_equal(
+	    mount("none", place.path, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV, size), 0);
+}
+
+/* What failed for want of space finds some more, and a bit more when that is not enough. */
+static void
+make_room(struct spool *sp, unsigned *times)
+{
+	static const char *const sizes[] = { "size=96k", "size=128k", "size=4m" };
+
+	assert_int_equal(errno, ENOSPC);
+	assert_non_null(strstr(spool_failure(sp), place.path));
+	assert_true(*times < 20);
+	resize(sizes[*times < 3 ? *times : 2]);
+	++*times;
+}
+
+static void
+try_again(struct spool *sp, unsigned *times)
+{
+	if (errno != EAGAIN)
+		make_room(sp, times);
+	if (spool_reap(sp) == -1)
+		make_room(sp, times);
+}
+
+/* A full disk: nothing is lost, and it goes on by itself when there is space. */
+static void
+disk_full(void **state)
+{
+	struct bytes b = { 0 }, sent = { 0 }, stored;
+	struct spool *sp;
+	struct log_reader *r;
+	struct log_record rec;
+	unsigned full = 0;
+	int n;
+
+	(void)state;
+	if (mount("none", place.path, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k") == -1)
+		skip(); /* needs root */
+	close(place.fd);
+	place.fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	sp = open_spool();
+	r = log_new(-1, NULL);
+	put_open(&b, 1, T0, &other, "");
+	put_handshake(&sent, &other);
+	for (uint32_t i = 0; i < 2000; i++) {
+		put_mux_frame(&b, 1, T0 + i * 40 * MS, WIRE_PCM16, i, 32);
+		put_frame(&sent, WIRE_PCM16, i, 32);
+	}
+	log_window(r, b.p, b.len);
+	log_eof(r);
+	for (unsigned i = 0; log_next(r, &rec) != LOG_END; i++) {
+		while (spool_put(sp, &rec) == -1)
+			try_again(sp, &full);
+		while (i % 50 == 0 && spool_flush(sp) == -1)
+			try_again(sp, &full);
+	}
+	assert_int_equal(spool_flush(sp), 0);
+	while ((n = spool_reap(sp)) != 1) {
+		if (n == -1)
+			make_room(sp, &full);
+		poll(&(struct pollfd){ .fd = spool_fd(sp), .events = POLLIN }, 1, 2000);
+	}
+	spool_close(sp);
+	log_free(r);
+	assert_true(full >= 3);
+	stored = joined(1);
+	assert_int_equal(stored.len, sent.len);
+	assert_memory_equal(stored.p, sent.p, sent.len);
+	bytes_free(&stored);
+	bytes_free(&sent);
+	bytes_free(&b);
+	close(place.fd);
+	assert_int_equal(umount(place.path), 0);
+	place.fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int
+main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(session_and_its_files),
+		TEST(no_frames_no_file),
+		TEST(no_wav),
+		TEST(same_stream_id),
+		TEST(boundaries),
+		TEST(far_boundaries),
+		TEST(never),
+		TEST(ended_by_any_record),
+		TEST(rotate),
+		TEST(boundaries_after_rotate),
+		TEST(by_size),
+		TEST(names),
+		TEST(taken_while_growing),
+		TEST(session_numbers),
+		TEST(gap_before),
+		TEST(sessions_of_a_frame_log),
+		TEST(sums_of_a_session),
+		TEST(one_writer),
+		TEST(made_if_missing),
+		TEST(modes),
+		TEST(gives_descriptors_back),
+		TEST(queue_is_bounded),
+		TEST(file_too_large),
+		TEST(directory_removed),
+		TEST(completing_has_failed),
+		TEST(disk_full),
+	};
+
+	return cmocka_run_group_tests_name("spool", tests, NULL, NULL);
+}
