@@ -200,7 +200,7 @@ each_line(const char *line, void (*fn)(void *arg, const struct index_item *item)
 {
 	const char *session = value_of(line, "\"session\":");
 	const char *eet = value_of(line, "\"eet\":\"");
-	char file[NAME_SIZE + 8] = "";
+	char file[NAME_FILE_SIZE] = "";
 	struct index_item item = { .eet = file, .line = line };
 	unsigned long long n;
 

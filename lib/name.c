@@ -26,6 +26,25 @@ name_format(const struct name *n, char out[NAME_SIZE])
 	    tm.tm_sec, (unsigned)(ms % 1000), n->session);
 }
 
+void
+name_file(const struct name *n, const char *extension, char out[NAME_FILE_SIZE])
+{
+	name_format(n, out);
+	strncat(out, extension, NAME_FILE_SIZE - NAME_SIZE - 1);
+}
+
+int
+name_compare(const struct name *a, const struct name *b)
+{
+	if (a->session != b->session)
+		return a->session < b->session ? -1 : 1;
+	if (a->time_ms != b->time_ms)
+		return a->time_ms < b->time_ms ? -1 : 1;
+	if (a->stream_id != b->stream_id)
+		return a->stream_id < b->stream_id ? -1 : 1;
+	return strcmp(a->tag, b->tag);
+}
+
 /* A decimal u32 at p, which must end at end. */
 static bool
 number(const char *p, const char *end, uint32_t *o)

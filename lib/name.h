@@ -30,6 +30,13 @@ struct name {
 /* Write the name, without extension. */
 void name_format(const struct name *n, char out[NAME_SIZE]);
 
+/* The same with an extension behind it, of at most 15 bytes: ".eet.part". */
+enum { NAME_FILE_SIZE = NAME_SIZE + 16 };
+void name_file(const struct name *n, const char *extension, char out[NAME_FILE_SIZE]);
+
+/* <0, 0, >0: by session, then time (a session's segments in their order), stream_id, tag. */
+int name_compare(const struct name *a, const struct name *b);
+
 /*
  * Parse text[0..len) as a name without extension.  True: *no is filled, and
  * name_format() would give the same text.  False: *no is unchanged.

@@ -58,13 +58,6 @@ fail(struct recovery *rc, const char *file)
 	return -1;
 }
 
-static void
-file_of(const struct found *f, const char *extension, char out[NAME_SIZE + 16])
-{
-	name_format(&f->name, out);
-	strcat(out, extension);
-}
-
 /*
  * ---- What is there ----
  */
@@ -73,16 +66,7 @@ file_of(const struct found *f, const char *extension, char out[NAME_SIZE + 16])
 static int
 compare(const void *a, const void *b)
 {
-	const struct name *x = &((const struct found *)a)->name;
-	const struct name *y = &((const struct found *)b)->name;
-
-	if (x->session != y->session)
-		return x->session < y->session ? -1 : 1;
-	if (x->time_ms != y->time_ms)
-		return x->time_ms < y->time_ms ? -1 : 1;
-	if (x->stream_id != y->stream_id)
-		return x->stream_id < y->stream_id ? -1 : 1;
-	return strcmp(x->tag, y->tag);
+	return name_compare(&((const struct found *)a)->name, &((const struct found *)b)->name);
 }
 
 static int
@@ -226,12 +210,11 @@ static void
 done(struct recovery *rc, struct completer_job *j)
 {
 	const struct segment *s = &j->segment;
-	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], file[NAME_SIZE + 16];
+	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], file[NAME_FILE_SIZE];
 
 	segment_path(rc->dir, &s->name, ".eet", eet);
 	segment_path(rc->dir, &s->name, ".wav", wav);
-	name_format(&s->name, file);
-	strcat(file, ".eet");
+	name_file(&s->name, ".eet", file);
 	report(rc, SPOOL_NOTE, file, "recovered, %" PRIu64 " frames", s->facts.frames);
 	rc->options->report(rc->options->arg,
 	    &(struct spool_report){
@@ -281,13 +264,13 @@ static bool
 expected_after(struct recovery *rc, const struct found *f, uint32_t *expectedo)
 {
 	static const char *const extensions[] = { ".eet", ".eet.part" };
-	char file[NAME_SIZE + 16];
+	char file[NAME_FILE_SIZE];
 	uint32_t first;
 
 	for (size_t i = 0; i < 2; i++) {
 		int fd, n;
 
-		file_of(f, extensions[i], file);
+		name_file(&f->name, extensions[i], file);
 		fd = openat(rc->dir->fd, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd == -1)
 			continue;
@@ -357,13 +340,13 @@ remove_file(struct recovery *rc, const char *file, const char *why)
 static int
 drop_second_name(struct recovery *rc, const struct found *f, const char *part, const char *whole)
 {
-	char file[NAME_SIZE + 16];
+	char file[NAME_FILE_SIZE];
 	struct stat a, b;
 
-	file_of(f, whole, file);
+	name_file(&f->name, whole, file);
 	if (fstatat(rc->dir->fd, file, &b, AT_SYMLINK_NOFOLLOW) == -1)
 		return 0;
-	file_of(f, part, file);
+	name_file(&f->name, part, file);
 	if (fstatat(rc->dir->fd, file, &a, AT_SYMLINK_NOFOLLOW) == -1 || a.st_dev != b.st_dev ||
 	    a.st_ino != b.st_ino)
 		return 0;
@@ -373,13 +356,13 @@ drop_second_name(struct recovery *rc, const struct found *f, const char *part, c
 static int
 recover_part(struct recovery *rc, const struct found *f)
 {
-	char file[NAME_SIZE + 16];
+	char file[NAME_FILE_SIZE];
 	uint64_t cut;
 	int fd, n, status = -1;
 
 	if ((n = drop_second_name(rc, f, ".eet.part", ".eet")) != 0)
 		return n == -1 ? -1 : 0;
-	file_of(f, ".eet.part", file);
+	name_file(&f->name, ".eet.part", file);
 	if ((fd = open_ours(rc, file, true)) == -1)
 		return 0;
 	n = segment_cut(fd, &cut);
@@ -400,11 +383,11 @@ recover_part(struct recovery *rc, const struct found *f)
 static int
 recover_complete(struct recovery *rc, const struct found *f)
 {
-	char file[NAME_SIZE + 16];
+	char file[NAME_FILE_SIZE];
 	uint32_t first, expected;
 	int fd, n, status = 0;
 
-	file_of(f, ".eet", file);
+	name_file(&f->name, ".eet", file);
 	if ((fd = open_ours(rc, file, false)) == -1)
 		return 0;
 	if ((n = segment_seqs(fd, &first, &expected)) == 1)
@@ -421,12 +404,12 @@ recover_complete(struct recovery *rc, const struct found *f)
 static int
 recover_wav_part(struct recovery *rc, const struct found *f)
 {
-	char file[NAME_SIZE + 16];
+	char file[NAME_FILE_SIZE];
 	int fd, n;
 
 	if ((n = drop_second_name(rc, f, ".wav.part", ".wav")) != 0)
 		return n == -1 ? -1 : 0;
-	file_of(f, ".wav.part", file);
+	name_file(&f->name, ".wav.part", file);
 	if ((fd = open_ours(rc, file, true)) == -1)
 		return 0;
 	close(fd);

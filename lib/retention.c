@@ -27,24 +27,17 @@ struct retention {
 
 static const char *const extensions[] = { ".eet", ".wav" };
 
-static void
-file_of(const struct name *n, const char *extension, char out[NAME_SIZE + 16])
-{
-	name_format(n, out);
-	strcat(out, extension);
-}
-
 /* What a segment takes on disk; 0 if it is no longer there. */
 static uint64_t
 size_of(const struct retention *r, const struct name *n)
 {
-	char file[NAME_SIZE + 16];
+	char file[NAME_FILE_SIZE];
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < 2; i++) {
 		struct stat st;
 
-		file_of(n, extensions[i], file);
+		name_file(n, extensions[i], file);
 		if (fstatat(r->dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
 			bytes += (uint64_t)st.st_size;
 	}
@@ -159,20 +152,24 @@ over(const struct retention *r, const struct kept *oldest, uint64_t now_us)
 	return NULL;
 }
 
+/* 1, or 0 if a stranger was faster; -1 errno, failed[]. */
 static int
 remove_segment(const struct retention *r, const struct kept *k, char failed[SEGMENT_PATH])
 {
-	char file[NAME_SIZE + 16];
+	char file[NAME_FILE_SIZE];
+	int was_there = 0;
 
 	/* The WAV first: what is cut short leaves a log, from which all can be made again. */
 	for (size_t i = 2; i-- > 0;) {
-		file_of(&k->name, extensions[i], file);
-		if (unlinkat(r->dir->fd, file, 0) == -1 && errno != ENOENT) {
+		name_file(&k->name, extensions[i], file);
+		if (unlinkat(r->dir->fd, file, 0) == 0) {
+			was_there = 1;
+		} else if (errno != ENOENT) {
 			segment_path(r->dir, &k->name, extensions[i], failed);
 			return -1;
 		}
 	}
-	return 0;
+	return was_there;
 }
 
 int
@@ -183,16 +180,20 @@ retention_step(struct retention *r, uint64_t now_us,
 {
 	size_t at = r->first;
 
+	/* Where no limit is passed, who is needed need not be asked. */
+	if (at == r->n || over(r, &r->kept[at], now_us) == NULL)
+		return 1;
 	for (int left = AT_ONCE; left > 0; left--) {
 		struct kept k;
 		const char *why;
+		int was_there;
 
 		while (at < r->n && needed(arg, &r->kept[at].name))
 			at++;
 		if (at == r->n || (why = over(r, &r->kept[at], now_us)) == NULL)
 			return 1;
 		k = r->kept[at];
-		if (remove_segment(r, &k, failed) == -1)
+		if ((was_there = remove_segment(r, &k, failed)) == -1)
 			return -1;
 		/* Those before it stay, a place further on. */
 		memmove(r->kept + r->first + 1, r->kept + r->first,
@@ -200,7 +201,7 @@ retention_step(struct retention *r, uint64_t now_us,
 		r->first++;
 		at++;
 		r->bytes -= k.bytes;
-		if (k.bytes > 0) /* else a stranger had removed it */
+		if (was_there)
 			removed(arg, &k.name, k.bytes, why);
 	}
 	return 0;

@@ -11,22 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_SIZE = NAME_SIZE + 16 };
-
-static void
-file_name(const struct name *n, const char *extension, char out[FILE_SIZE])
-{
-	name_format(n, out);
-	strcat(out, extension);
-}
-
 void
 segment_path(const struct segment_dir *d, const struct name *n, const char *extension,
     char out[SEGMENT_PATH])
 {
-	char file[FILE_SIZE];
+	char file[NAME_FILE_SIZE];
 
-	file_name(n, extension, file);
+	name_file(n, extension, file);
 	snprintf(out, SEGMENT_PATH, "%s/%s", d->path, file);
 }
 
@@ -196,10 +187,10 @@ out:
 static bool
 exists(const struct segment_dir *d, const struct name *n, const char *extension)
 {
-	char file[FILE_SIZE];
+	char file[NAME_FILE_SIZE];
 	struct stat st;
 
-	file_name(n, extension, file);
+	name_file(n, extension, file);
 	return fstatat(d->fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
@@ -207,13 +198,13 @@ int
 segment_create(const struct segment_dir *d, struct name *n)
 {
 	for (struct name try = *n; try.time_ms <= NAME_MAX_MS; try.time_ms++) {
-		char file[FILE_SIZE];
+		char file[NAME_FILE_SIZE];
 		int fd;
 
 		if (exists(d, &try, ".eet") || exists(d, &try, ".wav") ||
 		    exists(d, &try, ".wav.part"))
 			continue;
-		file_name(&try, ".eet.part", file);
+		name_file(&try, ".eet.part", file);
 		fd = openat(d->fd, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
 		    d->mode);
 		if (fd == -1 && errno == EEXIST)
@@ -240,12 +231,12 @@ fail(const struct segment_dir *d, const char *file, char failed[SEGMENT_PATH])
 static int
 render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
 {
-	char eet[FILE_SIZE], part[FILE_SIZE];
+	char eet[NAME_FILE_SIZE], part[NAME_FILE_SIZE];
 	bool wav = d->wav && !s->has_wav;
 	int in, out = -1, e;
 
-	file_name(&s->name, s->is_complete ? ".eet" : ".eet.part", eet);
-	file_name(&s->name, ".wav.part", part);
+	name_file(&s->name, s->is_complete ? ".eet" : ".eet.part", eet);
+	name_file(&s->name, ".wav.part", part);
 	if ((in = openat(d->fd, eet, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) == -1)
 		return fail(d, eet, failed);
 	if (d->sync && fsync(in) == -1) {
@@ -288,23 +279,23 @@ fail:
 static int
 place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
 {
-	char from[FILE_SIZE], to[FILE_SIZE];
+	char from[NAME_FILE_SIZE], to[NAME_FILE_SIZE];
 	struct name n = s->name;
 
-	file_name(&n, ".eet.part", from);
+	name_file(&n, ".eet.part", from);
 	/* Taken by now only if a stranger put a file there; then the segment moves on. */
 	for (; n.time_ms <= NAME_MAX_MS; n.time_ms++) {
 		if (d->wav && exists(d, &n, ".wav"))
 			continue;
-		file_name(&n, ".eet", to);
+		name_file(&n, ".eet", to);
 		if (fdio_rename_new(d->fd, from, to) == 0)
 			break;
 		if (errno != EEXIST)
 			return fail(d, to, failed);
 	}
 	if (n.time_ms != s->name.time_ms && d->wav) {
-		file_name(&s->name, ".wav.part", from);
-		file_name(&n, ".wav.part", to);
+		name_file(&s->name, ".wav.part", from);
+		name_file(&n, ".wav.part", to);
 		if (fdio_rename_new(d->fd, from, to) == -1)
 			return fail(d, to, failed);
 	}
@@ -316,10 +307,10 @@ place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 static int
 place_wav(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
 {
-	char from[FILE_SIZE], to[FILE_SIZE];
+	char from[NAME_FILE_SIZE], to[NAME_FILE_SIZE];
 
-	file_name(&s->name, ".wav.part", from);
-	file_name(&s->name, ".wav", to);
+	name_file(&s->name, ".wav.part", from);
+	name_file(&s->name, ".wav", to);
 	if (fdio_rename_new(d->fd, from, to) == -1)
 		return fail(d, to, failed);
 	s->has_wav = true;

@@ -62,15 +62,6 @@ put_line(struct upkeep *u, const struct name *n, const char *line, size_t len)
 	report(u, SPOOL_WARNING, n, "what became of it is not in the index");
 }
 
-static void
-file_names(const struct name *n, char eet[NAME_SIZE + 8], char wav[NAME_SIZE + 8])
-{
-	name_format(n, eet);
-	strcpy(wav, eet);
-	strcat(eet, ".eet");
-	strcat(wav, ".wav");
-}
-
 static bool
 exists(const struct upkeep *u, const char *file)
 {
@@ -89,6 +80,7 @@ struct pending {
 	int error;
 };
 
+/* By time, so that they are taken up in that order. */
 static int
 compare(const void *a, const void *b)
 {
@@ -96,11 +88,7 @@ compare(const void *a, const void *b)
 
 	if (x->time_ms != y->time_ms)
 		return x->time_ms < y->time_ms ? -1 : 1;
-	if (x->session != y->session)
-		return x->session < y->session ? -1 : 1;
-	if (x->stream_id != y->stream_id)
-		return x->stream_id < y->stream_id ? -1 : 1;
-	return strcmp(x->tag, y->tag);
+	return name_compare(x, y);
 }
 
 static void
@@ -137,11 +125,12 @@ take_up(const void *node, VISIT visit, void *arg)
 {
 	const struct name *n = *(const struct name *const *)node;
 	struct pending *p = arg;
-	char eet[NAME_SIZE + 8], wav[NAME_SIZE + 8];
+	char eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE];
 
 	if (visit != postorder && visit != leaf) /* in order: by time */
 		return;
-	file_names(n, eet, wav);
+	name_file(n, ".eet", eet);
+	name_file(n, ".wav", wav);
 	if (!exists(p->upkeep, eet))
 		report(p->upkeep, SPOOL_WARNING, n,
 		    "its command was still to be run, but it is gone");
@@ -266,9 +255,10 @@ static void
 exec_done(void *arg, const struct name *n)
 {
 	struct upkeep *u = arg;
-	char eet[NAME_SIZE + 8], wav[NAME_SIZE + 8], line[INDEX_LINE + 1];
+	char eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE], line[INDEX_LINE + 1];
 
-	file_names(n, eet, wav);
+	name_file(n, ".eet", eet);
+	name_file(n, ".wav", wav);
 	put_line(u, n, line,
 	    index_format_exec(eet, exists(u, wav) ? wav : NULL, n->session, true, line));
 	report(u, SPOOL_DETAIL, n, "its command succeeded");
@@ -292,9 +282,10 @@ static void
 removed(void *arg, const struct name *n, uint64_t bytes, const char *why)
 {
 	struct upkeep *u = arg;
-	char eet[NAME_SIZE + 8], wav[NAME_SIZE + 8], line[INDEX_LINE + 1];
+	char eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE], line[INDEX_LINE + 1];
 
-	file_names(n, eet, wav);
+	name_file(n, ".eet", eet);
+	name_file(n, ".wav", wav);
 	put_line(u, n, line, index_format_removed(eet, wav, n->session, bytes, why, line));
 	report(u, SPOOL_NOTE, n, "removed because of --%s, %" PRIu64 " bytes", why, bytes);
 }
