@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Streams a WAV file to eet-listen, over one WebSocket connection or many at once.
+"""Streams a WAV file, or a stored log, to eet-listen, over one WebSocket connection or many.
 
 Every connection sends a handshake and then the file as PCM or IMA ADPCM frames.  The frames are
 made once, and all connections send the same bytes; only stream_id and timestamp in their
-handshakes differ.  The file is read as it is needed: memory is bounded by Feed.AHEAD, however
+handshakes differ.  A log is replayed byte for byte, its handshake too.  The file is read as it is needed: memory is bounded by Feed.AHEAD, however
 long the file is or however often it is repeated.
 """
 
@@ -22,6 +22,7 @@ import time
 
 import eet_wire
 import ima_adpcm
+import log_reader
 from wav_reader import WavError, WavReader
 
 try:
@@ -54,6 +55,8 @@ class StreamError(Exception):
 class Framer:
     """Cuts the samples of a WavReader into frames and packs them as messages.
 
+    A source of frames: `rate` samples per second, `ticks` per second for real time.
+
     wav: where the samples come from.
     codec: eet_wire.PCM16 or eet_wire.ADPCM.
     frame_samples: samples per channel in a full frame; only the last one may be shorter.
@@ -66,6 +69,9 @@ class Framer:
     READ = 16384
 
     def __init__(self, wav, codec, frame_samples, loop=False):
+        self.rate = self.ticks = wav.rate
+        self._samples = 0  # per channel, so far
+        self._frame_samples = frame_samples
         self._wav = wav
         self._codec = codec
         self._frame_bytes = frame_samples * wav.align
@@ -76,8 +82,15 @@ class Framer:
         encoder = ima_adpcm.Encoder(wav.channels)
         self._pack = bytes if codec == eet_wire.PCM16 else encoder.encode
 
+    def handshake(self, stream_id):
+        """The first message of a stream that begins now."""
+        return eet_wire.pack_handshake(stream_id, self.rate, self._wav.channels, self._codec,
+                                       self._frame_samples, time.time_ns() // 1000000)
+
     async def batch(self):
-        """The next messages, each with its samples per channel; an empty list at the end.
+        """The next messages, each with its samples per channel and the tick when it is due.
+
+        An empty list at the end.
 
         As many as one read of the file gives, so that a live source is sent as it comes.
         Raises StreamError.
@@ -115,7 +128,146 @@ class Framer:
     def _message(self, pcm):
         message = eet_wire.pack_frame(self._codec, self._seq, self._pack(pcm))
         self._seq += 1
-        return message, len(pcm) // self._wav.align
+        due, samples = self._samples, len(pcm) // self._wav.align
+        self._samples += samples
+        return message, samples, due
+
+
+class Replay:
+    """The frames of one session of a stored log, verbatim, in their order.
+
+    fd: the log.  session: its number, or None for the only one.  damage: called with a text for
+    each place where the log is damaged.
+
+    A source of frames as Framer is.  A mux log's frames are due when they were received, counted
+    from the session's beginning; a frame log's by the samples before them, gaps counted.
+    Raises log_reader.LogError if the log can't be replayed, OSError.
+    """
+
+    READ = 65536
+    SEQ_MASK, HALF, MAX_BEHIND = 0xFFFFFFFF, 1 << 31, 1024  # eet-formats(5), "seq"
+
+    def __init__(self, fd, session, damage):
+        self._fd = fd
+        self._session = session
+        self._damage = damage
+        self._ended = False
+        self._samples = 0  # before the next frame, those of gaps included
+        self._expected = None
+        self._behind = 0  # repeats in a row
+        try:
+            start = os.lseek(fd, 0, os.SEEK_CUR)
+        except OSError:
+            start = None  # a pipe: what is in it shows as it comes
+        if start is not None:
+            self._look_through()
+            os.lseek(fd, start, os.SEEK_SET)
+        self._find()
+
+    def handshake(self, _):
+        """The first message: the log's, whatever a stream's number is."""
+        return self._open.message
+
+    async def batch(self):
+        """As Framer's."""
+        made = []
+        while not made and not self._ended:
+            made = self._frames(self._records)
+            if not made and not self._ended:
+                await readable(self._fd)
+                try:
+                    self._read()
+                except OSError as error:
+                    raise StreamError(f"the log can't be read: {error.strerror}") from None
+        return made
+
+    def _read(self):
+        data = os.read(self._fd, self.READ)
+        if data:
+            self._parser.push(data)
+            self._records = self._parser.records()
+        else:
+            torn = self._parser.finish()
+            if torn:
+                self._tell(torn)
+            self._ended = True
+
+    def _tell(self, record):
+        self._damage(f"offset {record.offset}: {record.text}")
+
+    def _look_through(self):
+        """A file: which sessions has it?  (Two are enough to know if there is a choice.)"""
+        parser, sessions = log_reader.LogParser(), []
+        while data := os.read(self._fd, self.READ):
+            parser.push(data)
+            for record in parser.records():
+                if record.kind == log_reader.OPEN:
+                    sessions.append(record.session)
+                    if self._session == record.session:
+                        return
+            if self._session is None and len(sessions) > 1:
+                raise log_reader.LogError(self._choose())
+        if self._session is not None and sessions:
+            few = ", ".join(map(str, sessions[:10])) + (", ..." if len(sessions) > 10 else "")
+            raise log_reader.LogError(f"no session {self._session} in it, but {few}")
+
+    @staticmethod
+    def _choose():
+        return "more than one session in it: choose one with --session"
+
+    def _find(self):
+        """Read up to the session's handshake."""
+        self._parser = log_reader.LogParser()
+        self._records = iter(())
+        while not self._ended:
+            for record in self._records:
+                if record.kind is None:
+                    self._tell(record)
+                elif record.kind == log_reader.OPEN and self._session in (None, record.session):
+                    self._open = record
+                    self.rate = record.format.rate
+                    self.ticks = self.rate if record.time_us is None else 1000000
+                    return
+            self._read()
+        what = "stream" if self._session is None else f"session {self._session}"
+        raise log_reader.LogError(f"no {what} in it")
+
+    def _frames(self, records):
+        made = []
+        for record in records:
+            if record.kind is None:
+                self._tell(record)
+            elif record.kind == log_reader.OPEN and self._session is None:
+                self._damage(self._choose())  # a pipe's: too late to refuse it
+                self._ended = True
+            elif record.session != self._open.session:
+                continue
+            elif record.kind == log_reader.FRAME:
+                made.append(self._frame(record))
+                continue
+            else:
+                self._ended = True  # closed, or its number begins anew
+            if self._ended:
+                break
+        return made
+
+    def _frame(self, record):
+        samples = record.format.samples(len(record.message) - eet_wire.FRAME_HEADER_SIZE)
+        if record.time_us is not None:
+            return record.message, samples, record.time_us - self._open.time_us
+        seq = int.from_bytes(record.message[8:12], "little")
+        ahead = 0 if self._expected is None else seq - self._expected & self.SEQ_MASK
+        repeat = ahead >= self.HALF and (self.SEQ_MASK + 1 - ahead <= self.MAX_BEHIND
+                                         and self._behind < self.MAX_BEHIND)
+        self._behind = self._behind + 1 if repeat else 0
+        if repeat:
+            return record.message, samples, self._samples
+        if ahead < self.HALF:
+            self._samples += ahead * record.format.frame_samples
+        due = self._samples
+        self._expected = seq + 1 & self.SEQ_MASK
+        self._samples += samples
+        return record.message, samples, due
 
 
 async def readable(fd):
@@ -205,7 +357,7 @@ class Feed:
 class Schedule:
     """Real time: when each frame is due, counted from one start, so that no error adds up.
 
-    clock, sleep: time.monotonic and asyncio.sleep, or what a test has instead.
+    rate: ticks per second.  clock, sleep: time.monotonic and asyncio.sleep, or what a test has instead.
     """
 
     def __init__(self, rate, clock=time.monotonic, sleep=asyncio.sleep):
@@ -214,9 +366,9 @@ class Schedule:
         self._sleep = sleep
         self._start = clock()
 
-    async def wait(self, samples):
-        """Return when the sample with that number is due; at once when it is overdue."""
-        delay = self._start + samples / self._rate - self._clock()
+    async def wait(self, tick):
+        """Return when it is time for that tick; at once when that is over."""
+        delay = self._start + tick / self._rate - self._clock()
         if delay > 0:
             await self._sleep(delay)
 
@@ -225,10 +377,11 @@ class Schedule:
 
 
 class Stream:
-    """One connection: its format, and what has been sent on it so far."""
+    """One connection: its source of frames, and what has been sent on it so far."""
 
-    def __init__(self, stream_id, options):
+    def __init__(self, stream_id, source, options):
         self.id = stream_id
+        self._source = source
         self._options = options
         self.frames = self.bytes = self.samples = 0
         self.seconds = 0.0  # from the handshake to the end of the close handshake
@@ -268,17 +421,15 @@ class Stream:
 
     async def _send(self, connection, cursor):
         options = self._options
-        await connection.send(eet_wire.pack_handshake(
-            self.id, options.rate, options.channels, options.codec, options.frame_samples,
-            time.time_ns() // 1000000))
-        schedule = Schedule(options.rate) if options.realtime else None
+        await connection.send(self._source.handshake(self.id))
+        schedule = Schedule(self._source.ticks) if options.realtime else None
         while True:
             frame = await cursor.next()
             if frame is None:
                 break
-            message, samples = frame
+            message, samples, due = frame
             if schedule:
-                await schedule.wait(self.samples)
+                await schedule.wait(due)
             if self.frames % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
             await connection.send(message)
@@ -360,7 +511,7 @@ class Report:
             print(f"{PROGRAM}: {text}", file=sys.stderr, flush=True)
 
 
-async def stream_all(options, wav, report):
+async def stream_all(options, source, report):
     """Run all streams; returns the exit status."""
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
@@ -376,8 +527,8 @@ async def stream_all(options, wav, report):
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, interrupt, each)
 
-    feed = Feed(Framer(wav, options.codec, options.frame_samples, options.loop), options.streams)
-    streams = [Stream(options.stream_id_base + i, options) for i in range(options.streams)]
+    feed = Feed(source, options.streams)
+    streams = [Stream(options.stream_id_base + i, source, options) for i in range(options.streams)]
 
     async def run(stream, cursor):
         try:
@@ -385,7 +536,7 @@ async def stream_all(options, wav, report):
         except StreamError as error:
             report.say(0, f"stream {stream.id}: {error}")
             return False
-        report.say(2, f"stream {stream.id}: {amounts([stream], options)} "
+        report.say(2, f"stream {stream.id}: {amounts([stream], source)} "
                       f"in {stream.seconds:.2f} s")
         return True
 
@@ -401,22 +552,19 @@ async def stream_all(options, wav, report):
         failed = 0
     elapsed = time.monotonic() - began
 
-    if wav.missing:
-        report.say(0, f"{options.wav}: warning: the file is cut: its header promises "
-                      f"{wav.missing} more bytes")
     text = f"{len(streams)} stream{'s' if len(streams) != 1 else ''}"
     if received:
         text += f", interrupted by {signal.Signals(received[0]).name}"
     elif failed:
         text += f", {failed} failed"
-    report.say(1, f"{text}: {amounts(streams, options)} in {elapsed:.2f} s")
+    report.say(1, f"{text}: {amounts(streams, source)} in {elapsed:.2f} s")
     return 128 + received[0] if received else 1 if failed else 0
 
 
-def amounts(streams, options):
+def amounts(streams, source):
     """What these streams sent, in words."""
     return (f"{sum(s.frames for s in streams)} frames, {sum(s.bytes for s in streams)} bytes, "
-            f"{sum(s.samples for s in streams) / options.rate:.3f} s of audio")
+            f"{sum(s.samples for s in streams) / source.rate:.3f} s of audio")
 
 
 def integer(low, high):
@@ -437,20 +585,30 @@ def milliseconds(text):
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
         prog=PROGRAM, allow_abbrev=False,
-        description="Stream a 16-bit WAV file to a WebSocket server such as eet-listen.",
+        description="Stream a 16-bit WAV file, or a stored log, to a WebSocket server such as "
+                    "eet-listen.",
         epilog="Exit status: 0 everything was sent and every stream closed cleanly; 1 the file "
-               "can't be streamed, or a stream failed; 2 usage; 130 or 143 interrupted by "
+               "can't be streamed, a log is damaged, or a stream failed; 2 usage; 130 or 143 interrupted by "
                "SIGINT or SIGTERM.")
     add = parser.add_argument
-    add("--wav", metavar="FILE", required=True, help="the file; - is standard input")
-    add("--codec", choices=("adpcm", "pcm"), default="adpcm", help="default: %(default)s")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--wav", metavar="FILE", help="the file; - is standard input")
+    what.add_argument("--log", metavar="FILE",
+                      help="replay a frame log, or one session of a mux log, byte for byte, "
+                           "handshake included; - is standard input")
+    add("--session", metavar="N", type=integer(0, 0xFFFFFFFF),
+        help="with --log: which of the log's sessions, if it has several")
+    add("--speed", choices=("1", "max"),
+        help="with --log: at the pace at which it was recorded, or as fast as the server takes "
+             "it (default: max)")
+    add("--codec", choices=("adpcm", "pcm"), help="default: adpcm")
     add("--url", default="ws://localhost:5096/ws",
         help="ws:// or wss://; /ws/TAG names the device or room (default: %(default)s)")
     add("--streams", metavar="N", type=integer(1, 65535), default=1,
         help="so many connections at once (default: %(default)s)")
-    add("--stream-id-base", metavar="ID", type=integer(0, 0xFFFFFFFF), default=1,
-        help="the first stream's stream_id; the next have the next ones (default: %(default)s)")
-    add("--frame-ms", metavar="MS", type=milliseconds, default=fractions.Fraction(20),
+    add("--stream-id-base", metavar="ID", type=integer(0, 0xFFFFFFFF),
+        help="the first stream's stream_id; the next have the next ones (default: 1)")
+    add("--frame-ms", metavar="MS", type=milliseconds,
         help="length of a frame, rounded to whole samples (default: 20)")
     add("--realtime", action="store_true",
         help="send each frame when it is due, not as fast as the server takes them")
@@ -462,7 +620,17 @@ def parse_arguments(arguments):
         help="print a line for every stream")
     add("-V", "--version", action="version", version=f"{PROGRAM} {VERSION}")
     options = parser.parse_args(arguments)
-    options.codec = eet_wire.ADPCM if options.codec == "adpcm" else eet_wire.PCM16
+    others = (("session", "speed") if options.log is None else
+              ("codec", "stream_id_base", "frame_ms", "realtime", "loop"))
+    for name in others:
+        if getattr(options, name) is not None and getattr(options, name) is not False:
+            parser.error(f"argument --{name.replace('_', '-')}: goes with "
+                         f"{'--log' if options.log is None else '--wav'}")
+    options.codec = eet_wire.PCM16 if options.codec == "pcm" else eet_wire.ADPCM
+    options.frame_ms = options.frame_ms or fractions.Fraction(20)
+    if options.stream_id_base is None:
+        options.stream_id_base = 1
+    options.realtime = options.realtime or options.speed == "1"
     try:
         parse_uri(options.url)
     except (InvalidURI, ValueError) as error:
@@ -472,14 +640,13 @@ def parse_arguments(arguments):
     return parser, options
 
 
-def set_format(parser, options, wav):
-    """Take the format from the file; what it makes impossible is a usage error."""
-    options.rate, options.channels = wav.rate, wav.channels
+def make_framer(parser, options, wav):
+    """A source of frames from the file; what it makes impossible is a usage error."""
     if not 1 <= wav.rate <= eet_wire.MAX_RATE:
         raise WavError(f"{wav.rate} Hz; it must be 1 to {eet_wire.MAX_RATE}")
     if not 1 <= wav.channels <= eet_wire.MAX_CHANNELS:
         raise WavError(f"{wav.channels} channels; at most {eet_wire.MAX_CHANNELS}")
-    samples = options.frame_samples = round(wav.rate * options.frame_ms / 1000)
+    samples = round(wav.rate * options.frame_ms / 1000)
     if not 1 <= samples <= eet_wire.MAX_FRAME_SAMPLES:
         parser.error(f"argument --frame-ms: a frame of {samples} samples at {wav.rate} Hz; "
                      f"it must be 1 to {eet_wire.MAX_FRAME_SAMPLES}")
@@ -490,6 +657,7 @@ def set_format(parser, options, wav):
         parser.error(f"argument --frame-ms: a frame of {size} bytes; at most {MAX_MESSAGE}")
     if options.loop and not wav.rewindable:
         parser.error("argument --loop: needs a file, not a pipe")
+    return Framer(wav, options.codec, samples, options.loop)
 
 
 def allow_descriptors(count):
@@ -508,18 +676,31 @@ def main(arguments=None):
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there are streams to close
     # What goes wrong is reported per stream, in one line; the library would add tracebacks.
     logging.getLogger("websockets").setLevel(logging.CRITICAL + 1)
+    file, damages, wav = options.wav or options.log, [], None
+
+    def damage(text):
+        damages.append(text)
+        report.say(0, f"{file}: {text}")
+
     try:
-        fd = 0 if options.wav == "-" else os.open(options.wav, os.O_RDONLY | os.O_CLOEXEC)
-        wav = WavReader(fd)
-        set_format(parser, options, wav)
+        fd = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        if options.log is not None:
+            source = Replay(fd, options.session, damage)
+        else:
+            wav = WavReader(fd)
+            source = make_framer(parser, options, wav)
     except OSError as error:
-        report.say(0, f"{options.wav}: {error.strerror}")
+        report.say(0, f"{file}: {error.strerror}")
         return 1
-    except WavError as error:
-        report.say(0, f"{options.wav}: {error}")
+    except (WavError, log_reader.LogError) as error:
+        report.say(0, f"{file}: {error}")
         return 1
     allow_descriptors(options.streams)
-    return asyncio.run(stream_all(options, wav, report))
+    status = asyncio.run(stream_all(options, source, report))
+    if wav and wav.missing:
+        report.say(0, f"{file}: warning: the file is cut: its header promises "
+                      f"{wav.missing} more bytes")
+    return status or (1 if damages else 0)
 
 
 if __name__ == "__main__":

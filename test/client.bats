@@ -124,6 +124,32 @@ heard() {
 	[ "$(find out -name 'stream_11_*.wav' | wc -l)" -ge 2 ]
 }
 
+@test "client: a log replayed and recorded again is the same log, byte for byte" {
+	local log logs=$EET_ROOT/data/logs client=$clone/client/stream_client.py
+
+	mkfifo records
+	in=records spawn rotate eet-rotate -q -t 0 out
+	out=records start_listen -q
+	for log in gap repeat-restart empty-frames layout-bare stereo_pcm; do
+		"$clone/.venv/bin/python" "$client" -q --url "$url" --log "$logs/$log.eet"
+	done
+	for session in 1 2 3; do
+		"$clone/.venv/bin/python" "$client" -q --url "$url" --log "$logs/three.mux" \
+			--session $session --speed 1
+	done
+	stop listen
+	finish rotate
+	[ "$status" = 0 ]
+	session=0
+	for log in gap repeat-restart empty-frames layout-bare stereo_pcm; do
+		cmp out/*_s$((session += 1)).eet "$logs/$log.eet"
+	done
+	eet-rotate -q -t 0 three < "$logs/three.mux"
+	for log in 1 2 3; do
+		cmp out/*_s$((session += 1)).eet three/*_s$log.eet
+	done
+}
+
 @test "client: without a server it says so" {
 	run -1 timeout 20 "$clone/.venv/bin/python" "$clone/client/stream_client.py" \
 		--wav "$clone/data/sine_pcm16.wav" --url ws://127.0.0.1:1/ws

@@ -36,7 +36,7 @@ def collect(source, most=None):
             frames += batch
         return frames[:most]
     frames = asyncio.run(run())
-    return [message for message, _ in frames], [samples for _, samples in frames]
+    return [message for message, _, _ in frames], [samples for _, samples, _ in frames]
 
 
 def payloads(messages):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+import eet_wire
 import ima_reference
 import pytest
 import stream_client
@@ -228,7 +229,7 @@ def test_no_answer(monkeypatch):
         _, options = stream_client.parse_arguments(
             ["--wav", "-", "--url", f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"])
         with pytest.raises(stream_client.StreamError, match="no answer within 0.05 s"):
-            asyncio.run(stream_client.Stream(1, options)._connect())
+            asyncio.run(stream_client.Stream(1, None, options)._connect())
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1009, 1011, 1013])
@@ -340,19 +341,22 @@ def test_a_server_that_does_not_read_stops_the_sending(serve, monkeypatch, make_
     monkeypatch.setattr(stream_client.websockets, "connect", connect)
     _, options = stream_client.parse_arguments(["--wav", "-", "--codec", "pcm",
                                                 "--url", server.url])
-    options.rate, options.channels, options.frame_samples = 8000, 1, 2000
     total = 16 << 20
 
     class Source:
         left = total // 4000
 
+        def handshake(self, stream_id):
+            return eet_wire.pack_handshake(stream_id, 8000, 1, eet_wire.PCM16, 2000, 0)
+
         async def batch(self):
             self.left -= 1
-            return [(bytes(4000), 1994)] if self.left >= 0 else []
+            return [(bytes(4000), 1994, 0)] if self.left >= 0 else []
 
     async def run():
-        cursor, = stream_client.Feed(Source(), 1).cursors()
-        stream = stream_client.Stream(1, options)
+        source = Source()
+        cursor, = stream_client.Feed(source, 1).cursors()
+        stream = stream_client.Stream(1, source, options)
         task = asyncio.ensure_future(stream.run(cursor))
         while not opened:
             await asyncio.sleep(0)
