@@ -134,6 +134,18 @@ exec_put(struct exec *e, const struct name *n, bool has_wav)
  * ---- One command ----
  */
 
+static bool
+is_ours(const char *variable)
+{
+	static const char *const names[] = { "EET_STREAM_ID=", "EET_SESSION=", "EET_TAG=",
+		"EET_NAME=" };
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (strncmp(variable, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
 /* NAME=value, in the way posix_spawn() wants it; the environment's other variables stay. */
 static char **
 environment(const struct task *t, const char *stem)
@@ -147,7 +159,7 @@ environment(const struct task *t, const char *stem)
 	if ((env = calloc(n + 5, sizeof *env)) == NULL)
 		return NULL;
 	for (size_t i = 0; i < n; i++)
-		if (strncmp(environ[i], "EET_", 4) != 0)
+		if (!is_ours(environ[i]))
 			env[k++] = environ[i];
 	/* One allocation for the four of them, freed by its first. */
 	if (asprintf(&text,

@@ -112,3 +112,93 @@ setup() {
 	[ "$status" = 0 ]
 	[ "$(find spool -name '*.wav' | wc -l)" = 1 ]
 }
+
+@test "upload.sh: has each segment uploaded, and again what could not be" {
+	cat > uploader <<- 'SH'
+		#!/bin/sh
+		# Fails the first time.
+		[ -e tried ] || { : > tried; exit 1; }
+		cp "$1" "$2"
+	SH
+	chmod +x uploader
+	mkdir there
+	EET_UPLOAD=$PWD/uploader run -0 --separate-stderr "$examples/upload.sh" out there -t 1 \
+		< "$EET_ROOT/data/logs/three.mux"
+	diff <(cd out && ls -- *.eet *.wav) <(cd there && ls)
+	for file in there/*; do cmp "$file" "out/${file##*/}"; done
+}
+
+@test "flac.sh: makes one FLAC of each stream, sample for sample" {
+	run -0 --separate-stderr "$examples/flac.sh" music "$EET_ROOT/data/logs/three.mux"
+	eet-wav -q -d wav "$EET_ROOT/data/logs/three.mux"
+	[ "$(find music -name '*.flac' | wc -l)" = 3 ]
+	for file in music/*.flac; do
+		name=${file##*/}
+		flac --silent --decode --force-raw-format --endian=little --sign=signed -c "$file" > raw
+		tail -c +45 "wav/${name%.flac}.wav" | cmp - raw
+	done
+}
+
+@test "monitor.sh: plays a stream as it comes" {
+	EET_PLAYER='tee heard.wav' spawn monitor "$examples/monitor.sh" localhost:0
+	wait_for grep -q 'listening on' monitor.err
+	url=$(sed -n 's/.*listening on //p' monitor.err)
+	"$PYTHON" "$client" -q --url "$url" --wav "$EET_ROOT/data/speech_8k.wav" --codec pcm
+	finish monitor
+	[ "$status" = 0 ]
+	cmp <(tail -c +45 "$EET_ROOT/data/speech_8k.wav") <(tail -c +45 heard.wav)
+}
+
+@test "smoke-test.sh: tells a client that streams well from others" {
+	# shellcheck disable=SC2016 # for the inner shell
+	run -0 --separate-stderr "$examples/smoke-test.sh" good sh -c \
+		'"$PYTHON" "$0" -q --url "$EET_URL" --wav "$1" --streams 2' "$client" "$EET_ROOT/data/speech_8k.wav"
+	[ "$output" = $'session 1: ok\nsession 2: ok' ]
+	run -3 --separate-stderr "$examples/smoke-test.sh" none true
+	[[ $stderr == *"no stream came"* ]]
+	run -7 "$examples/smoke-test.sh" failed sh -c 'exit 7'
+	# shellcheck disable=SC2016
+	run -3 --separate-stderr "$examples/smoke-test.sh" gap sh -c \
+		'"$0" "$EET_URL" "$1"' "$EET_ROOT/test/send.py" "$EET_ROOT/data/logs/gap.eet"
+	[ "$output" = "session 1: 4 frames missing" ]
+}
+
+@test "nightly.sh: archives complete segments, and leaves what grows or is new" {
+	eet-rotate -q out < "$EET_ROOT/data/logs/three.mux" > list
+	mkdir expected
+	cp out/*.eet out/*.wav expected
+	touch -d '2 days ago' out/*.eet out/*.wav
+	: > out/stream_1_20260101T000000.000Z_s99.eet.part
+	cp expected/stream_9_hall_* out
+	run -0 --separate-stderr "$examples/nightly.sh" out archive
+	[[ $output == *.tar.zst ]]
+	mkdir back
+	zstd -q -d -c "$output" | tar -x -C back
+	rm expected/stream_9_*
+	[ "$(cd back && ls)" = "$(cd expected && ls)" ]
+	for file in back/*; do cmp "$file" "expected/${file##*/}"; done
+	[ "$(cd out && ls)" = "$(printf '%s\n' index.jsonl stream_1_20260101T000000.000Z_s99.eet.part \
+		stream_9_hall_20231114T221320.080Z_s2.{eet,wav})" ]
+}
+
+@test "capture.sh: captures over ssh what makes the same files again" {
+	# Stands in for ssh: the other machine is this one.
+	printf '#!/bin/sh\nshift\nexec sh -c "$*"\n' > ssh
+	chmod +x ssh
+	EET_SSH=$PWD/ssh spawn capture "$examples/capture.sh" somewhere all.mux out --sessions 1 localhost:0
+	wait_for grep -q 'listening on' capture.err
+	url=$(sed -n 's/.*listening on //p' capture.err)
+	"$PYTHON" "$client" -q --url "$url" --wav "$EET_ROOT/data/speech_8k.wav"
+	finish capture
+	[ "$status" = 0 ]
+	eet-rotate -q again < all.mux > list
+	diff -r out again
+}
+
+@test "read_log.py: reads a mux log" {
+	run -0 --separate-stderr "$PYTHON" "$examples/read_log.py" < "$EET_ROOT/data/logs/three.mux"
+	[[ ${lines[0]} == "1: {'stream': 7, 'rate': 8000, 'frames': 25, 'bytes': 2100, "* ]]
+	[ "$(wc -l < "$examples/read_log.py")" = 25 ]
+	[ "${#lines[@]}" = 3 ]
+	run -1 "$PYTHON" "$examples/read_log.py" < "$EET_ROOT/README.md"
+}
