@@ -13,9 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Completed together: one flush of the directory for all of them. */
-enum { BATCH = 64 };
-
 struct completer {
 	const struct segment_dir *dir;
 	int index;
@@ -226,31 +223,38 @@ finish(const struct segment_dir *d, int index, struct completer_job *j, char fai
 
 int
 completer_run(const struct segment_dir *d, int index, struct completer_job *const jobs[], size_t n,
-    char failed[SEGMENT_PATH])
+    size_t *doneo, char failed[SEGMENT_PATH])
 {
-	struct segment *segments[BATCH];
-	size_t first = 0;
+	struct segment *segments[COMPLETER_BATCH] = { NULL };
+	char where[SEGMENT_PATH];
+	size_t i = 0, m = 0;
+	int status, e;
 
+	*doneo = 0;
 	/* A retry begins behind those that are done. */
-	while (first < n && jobs[first]->is_done)
-		first++;
-	for (size_t i = first; i < n;) {
-		size_t m = 0;
-
-		for (; i < n && m < BATCH; i++)
-			if (jobs[i]->kind == COMPLETER_SEGMENT)
-				segments[m++] = &jobs[i]->segment;
-		if (segment_complete(d, segments, m, failed) == -1)
+	while (i < n && jobs[i]->is_done)
+		i++;
+	for (size_t k = i; k < n; k++)
+		if (jobs[k]->kind == COMPLETER_SEGMENT)
+			segments[m++] = &jobs[k]->segment;
+	status = segment_complete(d, segments, m, failed);
+	e = errno;
+	/* When one fails, those before it are told of all the same: that may be what makes room. */
+	for (; i < n; i++) {
+		if (jobs[i]->kind == COMPLETER_SEGMENT && jobs[i]->segment.stage != SEGMENT_PLACED)
+			break;
+		if (finish(d, index, jobs[i], where) == -1) {
+			memcpy(failed, where, sizeof where);
 			return -1;
+		}
 	}
-	for (size_t i = first; i < n; i++)
-		if (finish(d, index, jobs[i], failed) == -1)
-			return -1;
 	if (d->sync && fdatasync(index) == -1) {
 		snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
 		return -1;
 	}
-	return 0;
+	*doneo = i;
+	errno = e;
+	return status;
 }
 
 static void
@@ -263,17 +267,25 @@ announce(struct completer *c)
 		return;
 }
 
-/* Called with the lock, after a failure: wait a second.  False: no use going on. */
+/* The first n jobs of the queue, up to the last of them, are done. */
+static void
+hand_over(struct completer *c, struct completer_job *last, size_t n)
+{
+	*c->done_end = c->waiting;
+	c->done_end = &last->next;
+	c->waiting = last->next;
+	last->next = NULL;
+	if (c->waiting == NULL)
+		c->waiting_end = &c->waiting;
+	c->jobs -= n;
+}
+
+/* Called with the lock.  False: the end came. */
 static bool
-wait_a_second(struct completer *c, int error, const char *failed)
+wait_a_second(struct completer *c)
 {
 	struct timespec t;
 
-	c->error = error;
-	snprintf(c->failed, sizeof c->failed, "%s", failed);
-	announce(c);
-	if (!passes(error))
-		return false;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	t.tv_sec++;
 	while (!c->ending && pthread_cond_timedwait(&c->wake, &c->lock, &t) == 0)
@@ -288,40 +300,32 @@ work(void *arg)
 
 	pthread_mutex_lock(&c->lock);
 	for (;;) {
-		struct completer_job *batch[BATCH];
+		struct completer_job *batch[COMPLETER_BATCH];
 		char failed[SEGMENT_PATH];
-		size_t n = 0;
+		size_t n = 0, done;
+		int status, e;
 
 		while (!c->ending && c->waiting == NULL)
 			pthread_cond_wait(&c->wake, &c->lock);
 		if (c->ending)
 			break;
-		for (struct completer_job *j = c->waiting; j != NULL && n < BATCH; j = j->next)
+		for (struct completer_job *j = c->waiting; j != NULL && n < COMPLETER_BATCH;
+		     j = j->next)
 			batch[n++] = j;
-		for (;;) {
-			int status, e;
-
-			/* They stay at the head of the queue, which only this thread shortens. */
-			pthread_mutex_unlock(&c->lock);
-			status = completer_run(c->dir, c->index, batch, n, failed);
-			e = errno;
-			pthread_mutex_lock(&c->lock);
-			if (status == 0)
-				break;
-			if (!wait_a_second(c, e, failed))
-				goto end;
-		}
-		c->error = 0;
-		*c->done_end = batch[0];
-		c->done_end = &batch[n - 1]->next;
-		c->waiting = batch[n - 1]->next;
-		batch[n - 1]->next = NULL;
-		if (c->waiting == NULL)
-			c->waiting_end = &c->waiting;
-		c->jobs -= n;
+		/* They stay at the head of the queue, which only this thread shortens. */
+		pthread_mutex_unlock(&c->lock);
+		status = completer_run(c->dir, c->index, batch, n, &done, failed);
+		e = errno;
+		pthread_mutex_lock(&c->lock);
+		if (done > 0)
+			hand_over(c, batch[done - 1], done);
+		c->error = status == 0 ? 0 : e;
+		if (status == -1)
+			memcpy(c->failed, failed, sizeof failed);
 		announce(c);
+		if (c->error != 0 && (!passes(c->error) || !wait_a_second(c)))
+			break;
 	}
-end:
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
 }

@@ -61,12 +61,13 @@ struct completer_job {
 };
 
 /*
- * Complete jobs[0..n) in the calling thread, lines appended to index (a
- * descriptor).  0; or -1 with errno and failed[] (a path): to be called again
- * with the same jobs, it goes on where it stopped.
+ * Complete jobs[0..n), at most COMPLETER_BATCH, in the calling thread, lines appended to index (a
+ * descriptor).  0; or -1 with errno and failed[] (a path): to be called again with the same jobs, it
+ * goes on where it stopped.  *doneo: how many of them, from the first on, are done by now.
  */
+enum { COMPLETER_BATCH = 64 }; /* one flush of the directory for all of them */
 int completer_run(const struct segment_dir *d, int index, struct completer_job *const jobs[],
-    size_t n, char failed[SEGMENT_PATH]);
+    size_t n, size_t *doneo, char failed[SEGMENT_PATH]);
 
 void completer_free_job(struct completer_job *j);
 

@@ -31,7 +31,7 @@ struct recovery {
 	struct found *found;
 	size_t n, capacity;
 	uint32_t last;
-	struct completer_job *jobs[64]; /* waiting to be completed together */
+	struct completer_job *jobs[COMPLETER_BATCH]; /* waiting to be completed together */
 	size_t n_jobs;
 	bool said_full;
 };
@@ -243,20 +243,26 @@ run_jobs(struct recovery *rc)
 {
 	if (pause_for(rc, 0) == -1)
 		return -1;
-	while (completer_run(rc->dir, rc->index, rc->jobs, rc->n_jobs, rc->failed) == -1) {
-		if (errno != ENOSPC && errno != EDQUOT)
-			return -1;
+	for (;;) {
+		size_t n;
+		int status =
+		    completer_run(rc->dir, rc->index, rc->jobs, rc->n_jobs, &n, rc->failed);
+		int e = errno;
+
+		for (size_t i = 0; i < n; i++)
+			done(rc, rc->jobs[i]);
+		rc->n_jobs -= n;
+		memmove(rc->jobs, rc->jobs + n, rc->n_jobs * sizeof *rc->jobs);
+		errno = e;
+		if (status == 0 || (e != ENOSPC && e != EDQUOT))
+			return status;
 		if (!rc->said_full)
 			report(rc, SPOOL_WARNING, "", "%s; waiting for space to recover",
-			    strerror(errno));
+			    strerror(e));
 		rc->said_full = true;
 		if (pause_for(rc, 1000) == -1)
 			return -1;
 	}
-	for (size_t i = 0; i < rc->n_jobs; i++)
-		done(rc, rc->jobs[i]);
-	rc->n_jobs = 0;
-	return 0;
 }
 
 /* The seq expected after a segment that has its final name, or is about to get it. */

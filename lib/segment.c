@@ -322,11 +322,15 @@ segment_complete(const struct segment_dir *d, struct segment *const segments[], 
     char failed[SEGMENT_PATH])
 {
 	bool renamed = false;
+	size_t rendered = 0;
+	int e;
 
-	for (size_t i = 0; i < n; i++)
-		if (segments[i]->stage == SEGMENT_GROWN && render(d, segments[i], failed) == -1)
-			return -1;
-	for (size_t i = 0; i < n; i++) {
+	while (rendered < n &&
+	    (segments[rendered]->stage != SEGMENT_GROWN ||
+		render(d, segments[rendered], failed) == 0))
+		rendered++;
+	e = errno;
+	for (size_t i = 0; i < rendered; i++) {
 		struct segment *s = segments[i];
 
 		if (s->stage == SEGMENT_PLACED)
@@ -339,9 +343,10 @@ segment_complete(const struct segment_dir *d, struct segment *const segments[], 
 	}
 	if (renamed && d->sync && fsync(d->fd) == -1)
 		return fail(d, "", failed);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < rendered; i++)
 		segments[i]->stage = SEGMENT_PLACED;
-	return 0;
+	errno = e;
+	return rendered == n ? 0 : -1;
 }
 
 /* Read all of fd's frames; the reader's session, with its counts, is gone afterwards. */

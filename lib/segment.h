@@ -75,7 +75,8 @@ int segment_create(const struct segment_dir *d, struct name *n);
  * Bring n segments from their stages to SEGMENT_PLACED: for all of them .eet
  * fsynced, .wav.part written and fsynced; for all of them renamed, .eet first,
  * never over another file; the directory fsynced.  0; or -1 with errno, what failed in
- * failed[] (a path): to be called again with the same segments, it goes on where it stopped.
+ * failed[] (a path): those before it are done, and to be called again with the same segments, it
+ * goes on where it stopped.
  */
 enum { SEGMENT_PATH = 512 };
 int segment_complete(const struct segment_dir *d, struct segment *const segments[], size_t n,

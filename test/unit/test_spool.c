@@ -32,7 +32,8 @@ static const struct wire_handshake coded = { 8, 8000, 1, WIRE_ADPCM, 8, 0, 0 };
 
 static struct scratch place;
 static struct spool_options options;
-static char *reports; /* of the spool, one a line */
+static bool take_away; /* whoever is told of a segment removes it */
+static char *reports;  /* of the spool, one a line */
 static size_t reports_size;
 static FILE *reports_file;
 
@@ -58,6 +59,8 @@ report(void *arg, const struct spool_report *r)
 		note("segment", r->eet);
 		if (r->wav != NULL)
 			note("wav", r->wav);
+		if (take_away)
+			assert_true(unlink(r->eet) == 0 && unlink(r->wav) == 0);
 		if (r->text != NULL)
 			note("text", r->text);
 		break;
@@ -1097,6 +1100,51 @@ disk_full(void **state)
 	place.fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* Two end at once, and there is room for the WAV of one: who takes that away makes room. */
+static void
+room_for_one(void **state)
+{
+	static const struct wire_handshake big = { 7, 8000, 1, WIRE_PCM16, 1000, 0, 0 };
+	struct bytes b = { 0 };
+	struct spool *sp;
+	struct log_reader *r;
+	bool full = false;
+	int n;
+
+	(void)state;
+	if (mount("none", place.path, "tmpfs", MS_NOSUID | MS_NODEV, "size=60k") == -1)
+		skip(); /* needs root */
+	close(place.fd);
+	place.fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	put_open(&b, 1, T0, &big, "");
+	put_open(&b, 2, T0, &big, "");
+	for (uint32_t i = 0; i < 8; i++) {
+		put_mux_frame(&b, 1, T0 + i, WIRE_PCM16, i, 2000);
+		put_mux_frame(&b, 2, T0 + i, WIRE_PCM16, i, 2000);
+	}
+	put_empty(&b, LOG_KIND_ROTATE, T0 + S);
+	take_away = true;
+	sp = open_spool();
+	r = log_new(-1, NULL);
+	feed(sp, r, &b, true);
+	while ((n = spool_reap(sp)) != 1) {
+		assert_true(n == 0 || errno == ENOSPC);
+		full |= n == -1;
+		poll(&(struct pollfd){ .fd = spool_fd(sp), .events = POLLIN }, 1, 2000);
+	}
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+	take_away = false;
+	assert_true(full);
+	assert_list("index.jsonl\n");
+	assert_index(
+	    "101500.000Z s1 0+8\n101500.000Z s2 0+8\nend of s1 8 1006\nend of s2 8 1006\n");
+	close(place.fd);
+	assert_int_equal(umount(place.path), 0);
+	place.fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 int
 main(void)
 {
@@ -1128,6 +1176,7 @@ main(void)
 		TEST(directory_removed),
 		TEST(completing_has_failed),
 		TEST(disk_full),
+		TEST(room_for_one),
 	};
 
 	return cmocka_run_group_tests_name("spool", tests, NULL, NULL);
