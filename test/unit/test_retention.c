@@ -1,0 +1,273 @@
+/* retention: the oldest segments go, for each limit, and none that is needed. */
+#include "retention.h"
+#include "scratch.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define MS UINT64_C(1769854500000) /* 20260131T101500.000Z */
+
+static char told[8192];
+
+static const struct name *spared; /* this one is needed */
+
+static bool
+needed(void *arg, const struct name *n)
+{
+	assert_ptr_equal(arg, told);
+	return spared != NULL && spared->time_ms == n->time_ms && spared->session == n->session;
+}
+
+static void
+removed(void *arg, const struct name *n, uint64_t bytes, const char *why)
+{
+	size_t len = strlen(told);
+
+	assert_ptr_equal(arg, told);
+	snprintf(told + len, sizeof told - len, "%u+%u %u %s\n", (unsigned)n->session,
+	    (unsigned)(n->time_ms - MS), (unsigned)bytes, why);
+}
+
+/* A segment of 100 bytes, and its WAV of so many more. */
+static struct name
+segment(const struct scratch *s, uint32_t session, unsigned ms, size_t wav)
+{
+	static const char zeros[1000];
+	struct name n = { 1, session, MS + ms, "" };
+	char file[NAME_SIZE + 8], *end;
+
+	name_format(&n, file);
+	end = file + strlen(file);
+	strcpy(end, ".eet");
+	scratch_write(s, file, zeros, 100);
+	strcpy(end, ".wav");
+	if (wav > 0)
+		scratch_write(s, file, zeros, wav);
+	return n;
+}
+
+static struct retention *
+begin(const struct segment_dir *d, struct retention_limits l)
+{
+	struct retention *r = retention_new(d, &l);
+
+	assert_non_null(r);
+	told[0] = '\0';
+	spared = NULL;
+	return r;
+}
+
+/* To the end; how often it was called again. */
+static int
+step(struct retention *r, uint64_t now_us)
+{
+	char failed[SEGMENT_PATH];
+	int calls = 0, n;
+
+	while ((n = retention_step(r, now_us, needed, removed, told, failed)) == 0)
+		calls++;
+	assert_int_equal(n, 1);
+	return calls;
+}
+
+static void
+by_bytes(void **state)
+{
+	struct scratch s = scratch_new();
+	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	struct retention *r;
+	struct name n;
+
+	(void)state;
+	segment(&s, 2, 500, 200);
+	segment(&s, 1, 500, 0);
+	segment(&s, 3, 0, 300);
+	/* No segments: one that grows, and files of others. */
+	scratch_write(&s, "stream_1_20260131T101400.000Z_s1.eet.part", "x", 1);
+	scratch_write(&s, "index.jsonl", "x", 1);
+	scratch_write(&s, "notes.eet", "x", 1);
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 800 });
+	assert_int_equal(step(r, 0), 0);
+	assert_string_equal(told, ""); /* 400 + 100 + 300: just so many */
+
+	n = segment(&s, 1, 1000, 0);
+	assert_int_equal(retention_add(r, &n), 0);
+	step(r, 0);
+	assert_string_equal(told, "3+0 400 keep-bytes\n");
+	n = segment(&s, 4, 250, 600); /* completed late: older than others */
+	assert_int_equal(retention_add(r, &n), 0);
+	told[0] = '\0';
+	step(r, 0);
+	assert_string_equal(told, "4+250 700 keep-bytes\n");
+	retention_free(r);
+
+	/* With the next start, from the directory, the same order; by session where times are equal. */
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 1 });
+	step(r, 0);
+	assert_string_equal(told,
+	    "1+500 100 keep-bytes\n2+500 300 keep-bytes\n1+1000 100 keep-bytes\n");
+	retention_free(r);
+	char *list = scratch_list(&s);
+
+	assert_string_equal(list,
+	    "index.jsonl\nnotes.eet\nstream_1_20260131T101400.000Z_s1.eet.part\n");
+	free(list);
+	scratch_free(&s);
+}
+
+static void
+by_age(void **state)
+{
+	struct scratch s = scratch_new();
+	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	struct retention *r;
+
+	(void)state;
+	segment(&s, 1, 0, 10);
+	segment(&s, 1, 1000, 10);
+	segment(&s, 1, 2000, 10);
+	r = begin(&d, (struct retention_limits){ .keep_age_us = 3000000 });
+	step(r, 0); /* a clock that was never set */
+	step(r, (MS + 3000) * 1000);
+	assert_string_equal(told, ""); /* the first is just that old */
+	step(r, (MS + 3000) * 1000 + 1);
+	assert_string_equal(told, "1+0 110 keep-age\n");
+	step(r, (MS + 4500) * 1000);
+	assert_string_equal(told, "1+0 110 keep-age\n1+1000 110 keep-age\n");
+	retention_free(r);
+	scratch_free(&s);
+}
+
+static void
+by_free_space(void **state)
+{
+	struct scratch s = scratch_new();
+	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	struct retention *r;
+
+	(void)state;
+	segment(&s, 1, 0, 0);
+	r = begin(&d, (struct retention_limits){ .min_free = 1 });
+	step(r, 0);
+	assert_string_equal(told, "");
+	retention_free(r);
+	r = begin(&d, (struct retention_limits){ .min_free = INT64_MAX });
+	step(r, 0);
+	assert_string_equal(told, "1+0 100 min-free\n");
+	retention_free(r);
+	scratch_free(&s);
+}
+
+static void
+not_what_is_needed(void **state)
+{
+	struct scratch s = scratch_new();
+	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	struct name middle, first;
+	struct retention *r;
+
+	(void)state;
+	first = segment(&s, 1, 0, 0);
+	middle = segment(&s, 1, 1000, 0);
+	segment(&s, 1, 2000, 0);
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 1 });
+	spared = &middle;
+	step(r, 0);
+	assert_string_equal(told, "1+0 100 keep-bytes\n1+2000 100 keep-bytes\n");
+	/* Once it is not needed any more, it goes. */
+	told[0] = '\0';
+	spared = NULL;
+	step(r, 0);
+	assert_string_equal(told, "1+1000 100 keep-bytes\n");
+	retention_free(r);
+
+	/* A needed one that is not the oldest of what is over does not make others go. */
+	segment(&s, 1, 0, 0);
+	segment(&s, 1, 1000, 0);
+	r = begin(&d, (struct retention_limits){ .keep_age_us = 1000000 });
+	spared = &first;
+	step(r, (MS + 1500) * 1000);
+	assert_string_equal(told, "");
+	retention_free(r);
+	scratch_free(&s);
+}
+
+static void
+many_and_strangers(void **state)
+{
+	struct scratch s = scratch_new();
+	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	char failed[SEGMENT_PATH], file[NAME_SIZE + 8];
+	struct retention *r;
+	struct name n, last;
+	char *list;
+
+	(void)state;
+	for (unsigned i = 0; i < 40; i++)
+		last = segment(&s, 1, 39 - i, 0);
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 50 });
+	assert_true(step(r, 0) >= 2); /* some at a time */
+	list = scratch_list(&s);
+	assert_string_equal(list, "");
+	free(list);
+
+	/* Many more than are ever kept: what is removed leaves its place to others. */
+	retention_free(r);
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 250 });
+	for (unsigned i = 0; i < 1000; i++) {
+		n = segment(&s, 1, i, 0);
+		assert_int_equal(retention_add(r, &n), 0);
+		step(r, 0);
+		told[0] = '\0';
+	}
+	list = scratch_list(&s);
+	assert_string_equal(list,
+	    "stream_1_20260131T101500.998Z_s1.eet\nstream_1_20260131T101500.999Z_s1.eet\n");
+	free(list);
+
+	/* A stranger was faster: nothing to tell, and nothing that keeps others from going. */
+	n.time_ms--;
+	name_format(&n, file);
+	strcat(file, ".eet");
+	assert_int_equal(unlinkat(s.fd, file, 0), 0);
+	n = segment(&s, 1, 2000, 0);
+	assert_int_equal(retention_add(r, &n), 0);
+	told[0] = '\0';
+	step(r, 0);
+	assert_string_equal(told, "");
+	retention_free(r);
+	scratch_empty(&s);
+
+	/* What can't be removed is said, and tried again. */
+	last.time_ms = MS;
+	name_format(&last, file);
+	strcat(file, ".eet");
+	assert_int_equal(mkdirat(s.fd, file, 0700), 0);
+	r = begin(&d, (struct retention_limits){ .keep_age_us = 1 });
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(retention_step(r, (MS + 1) * 1000, needed, removed, told, failed),
+		    -1);
+		assert_int_equal(errno, EISDIR);
+		assert_non_null(strstr(failed, file));
+	}
+	retention_free(r);
+	scratch_free(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(by_bytes),
+		cmocka_unit_test(by_age),
+		cmocka_unit_test(by_free_space),
+		cmocka_unit_test(not_what_is_needed),
+		cmocka_unit_test(many_and_strangers),
+	};
+
+	return cmocka_run_group_tests_name("retention", tests, NULL, NULL);
+}
