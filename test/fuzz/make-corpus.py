@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""Makes the seeds in corpus/wire, corpus/adpcm and corpus/stream, from the WAV files and logs in
-data/ and with the encoders that senders use: ffmpeg, sox, libsndfile (sndfile-convert), and
+"""Makes the seeds in corpus/wire, corpus/adpcm, corpus/stream, corpus/log and corpus/name, from the
+WAV files and logs in data/ and with the encoders that senders use: ffmpeg, sox, libsndfile (sndfile-convert), and
 audioop, which Python lost with 3.13.
 
 corpus/adpcm: channels - 1 (a byte), frame_samples (u16), then blocks: a length (u16), its bytes.
 The unit tests decide their layouts, too.  corpus/stream: a byte of options, a frame log.
+corpus/log: a byte of options, a byte that divides, the beginning of a log of either kind.
+corpus/name: a name, or lines of an index.
 """
 
 import array
@@ -100,6 +102,27 @@ def main():
                           ("layout-state-six", 4), ("empty-frames", 4)):
         save("stream", name, bytes([options]) + log(name + ".eet")[:4000])
     save("stream", "joined", b"\4" + log("wrap.eet") + log("wrap.eet") + log("gap.eet"))
+
+    for path in sorted(os.listdir(os.path.join(DATA, "logs"))):
+        if not path.endswith(".tsv"):
+            save("log", path, bytes([len(path) % 2, 7]) + log(path)[:2500])
+    save("log", "takes.eet", b"\1\x20" + log("wrap.eet")[:1000] + log("stereo_pcm.eet")[:32]
+         + log("gap.eet")[:500])
+    save("log", "headless", b"\2\x03" + log("gap.eet")[32:1500])
+    save("log", "headless-codec", b"\x0e\x03" + log("gap.eet")[32:1500])
+    save("log", "joined.mux", b"\1\x40" + log("three.mux")[:1200] + log("three.mux")[:1200])
+
+    names = ("stream_7_kitchen_20260131T101500.250Z_s3", "stream_0_19700101T000000.000Z_s0",
+             "stream_4294967295_a_s1_99991231T235959.999Z_s4294967295")
+    for i, name in enumerate(names):
+        save("name", f"name{i}", name.encode())
+    line = ('{"event":"%s","eet":%s,"wav":null,"session":%d,"stream_id":7,"tag":null,'
+            '"peer":"1.2.3.4:5"%s}\n')
+    save("name", "lines", (
+        line % ("segment", f'"{names[0]}.eet"', 3, "")
+        + line % ("session", "null", 3, ',"close_code":1000,"close_reason":"a\\"b"')
+        + '\n{}\n{"event":"segment","eet":"x","session":99999999999}\n'
+        + line % ("exec", f'"{names[0]}.eet"', 3, ',"state":"done"')).encode())
 
 
 main()
