@@ -27,8 +27,8 @@ UNITS	= $(patsubst %.c,$B/%,$(wildcard test/unit/test_*.c))
 FUZZERS	= $(patsubst %.c,$B/%,$(wildcard test/fuzz/fuzz_*.c))
 LOADS	= $(patsubst %.c,$B/%,$(wildcard test/bench/*.c))
 CFILES	= $(wildcard lib/*.[ch] cmd/*.[ch] cmd/*/*.[ch] test/*/*.[ch])
-SCRIPTS	= $(wildcard .ci/* test/*.bats test/*.bash test/lint/* test/fuzz/run test/bench/run *.sh \
-	  */*.sh */*/*.sh)
+SCRIPTS	= $(wildcard .ci/* cmd/*/*.bash test/*.bats test/*.bash test/lint/* test/fuzz/run \
+	  test/bench/run *.sh */*.sh */*/*.sh)
 MAN	= $(wildcard man/*.[1-8])
 
 export EET_BIN = $(abspath $B/bin)
@@ -64,7 +64,8 @@ $B/%.o: %.c Makefile | $B/needs
 # A compiler's error about a header is no good answer to the first `make`.
 $B/needs:
 	@mkdir -p $(@D)
-	@for p in sndfile.h:libsndfile1-dev uv.h:libuv1-dev libwebsockets.h:libwebsockets-dev openssl/evp.h:libssl-dev; do \
+	@for p in sndfile.h:libsndfile1-dev uv.h:libuv1-dev libwebsockets.h:libwebsockets-dev \
+		openssl/evp.h:libssl-dev; do \
 		echo "#include <$${p%:*}>" | $(CC) -E -x c -o $@ - || { \
 		echo "Missing: $${p#*:}, or a compiler.  'make setup' installs both." >&2; exit 1; }; \
 	done
@@ -79,7 +80,7 @@ demo:
 
 check:
 	.ci/setup build demo check
-	@B=$B MAKE=$(MAKE) .ci/check unit bats pytest fuzz-short lint-man
+	@B=$B MAKE=$(MAKE) .ci/check unit bats pytest pytest-newest fuzz-short lint-man
 
 unit: $(UNITS)
 	@failed=0; for t in $(UNITS); do echo "# $$t"; \
@@ -92,6 +93,15 @@ bats: all
 
 pytest: all
 	@timeout 600 $(PYTHON) -m pytest -v --color=no -p no:cacheprovider client/tests
+
+# The client on the newest websockets, whose API is another one.
+pytest-newest: all
+	@[ -x $B/venv/bin/pytest ] || { rm -rf $B/venv && $(PYTHON) -m venv $B/venv && \
+		PIP_DISABLE_PIP_VERSION_CHECK=1 $B/venv/bin/python -m pip install -q --retries 1 \
+		--timeout 10 websockets pytest; } || { \
+		echo "ok - # SKIP no package index can be reached for the newest websockets"; exit 0; }; \
+	$B/venv/bin/python -c 'import websockets; print("# websockets", websockets.__version__)' && \
+	timeout 600 $B/venv/bin/python -m pytest -v --color=no -p no:cacheprovider client/tests
 
 valgrind:
 	@$(MAKE) unit RUNNER='valgrind -q --leak-check=full --error-exitcode=99'
@@ -138,7 +148,7 @@ lint-rules: all
 lint-gcc lint-clang: lint-%:
 	@$(MAKE) B=$B/$* CC=$* WERROR=-Werror all units
 
-install: all
+install: all install-completions
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/eet/client \
 		$(DESTDIR)$(PREFIX)/share/doc/eet/examples
 	install $(PROGS:%=$B/bin/%) $(DESTDIR)$(PREFIX)/bin
@@ -148,6 +158,13 @@ install: all
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/eet
 	cp examples/* $(DESTDIR)$(PREFIX)/share/doc/eet/examples
 	install -m 644 client/*.py client/requirements.txt $(DESTDIR)$(PREFIX)/share/eet/client
+
+install-completions:
+	for p in $(PROGS) stream_client.py; do \
+		install -D -m 644 cmd/completions/eet.bash \
+			$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p || exit; \
+	done
+	install -D -m 644 cmd/completions/_eet $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_eet
 
 dist:
 	@mkdir -p $B
@@ -164,8 +181,8 @@ distcheck: dist
 clean:
 	rm -rf $B
 
-.PHONY: all setup demo check unit bats pytest valgrind asan fuzz fuzz-short fuzzers units bench lint \
-	lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang install dist \
-	distcheck clean
+.PHONY: all setup demo check unit bats pytest pytest-newest valgrind asan fuzz fuzz-short fuzzers units bench lint \
+	lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang install \
+	install-completions dist distcheck clean
 .DELETE_ON_ERROR:
 .SECONDARY:
