@@ -586,7 +586,8 @@ stream_4294967295_00-1B-44-11-3A-B7_20260131T101500.000Z_s4294967295.eet" ]
 	run -0 bash -c "trap '' INT USR1 CHLD PIPE; ulimit -Sn 100; exec 8< look
 		exec env --ignore-signal=CHLD eet-demux -q --filter '. ./look' log"
 	[ "${lines[0]}" = $'SigBlk:\t0000000000000000' ]
-	[ "${lines[1]}" = $'SigIgn:\t0000000000000000' ]
+	# Less glibc's own 32 and 33, which it leaves ignored in what make starts.
+	[ $((0x${lines[1]#SigIgn:?} & ~0x180000000)) = 0 ]
 	[ "${lines[2]}" = "0 1 2 3" ] # 3 is the folder that ls reads
 	[ "${lines[3]}" = 100 ]
 }

@@ -211,7 +211,9 @@ complete() {
 }
 
 @test "command: it has default signals, our limit of descriptors, and those from 0 to 2" {
-	show='grep -E "^Sig(Blk|Ign)" /proc/self/status | cut -f2; ulimit -n; ls /proc/self/fd'
+	# Less glibc's own 32 and 33, which it leaves ignored in what make starts.
+	show='grep -E "^Sig(Blk|Ign)" /proc/self/status | cut -f2 | sed "s/^000000018/000000000/"'
+	show+='; ulimit -n; ls /proc/self/fd'
 	(
 		trap '' INT USR2
 		ulimit -S -n 200
