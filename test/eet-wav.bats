@@ -429,6 +429,158 @@ two_sessions() {
 	[ "$(soxi -s wav/* | sort -u)" = 20 ]
 }
 
+# --- a part of it ---
+
+# slice WHOLE RATE BYTES FROM TO: the samples between two times in microseconds, of so many bytes.
+slice() {
+	local from=$(($4 * $2 / 1000000)) to=$(($5 * $2 / 1000000))
+
+	samples "$1" | tail -c +$((from * $3 + 1)) | head -c $(((to - from) * $3))
+}
+
+@test "wav: --from and --to cut at any sample: in frames, at their borders, in silence" {
+	local seq i=0 from to
+
+	# 21 samples of 1 ms: a gap in their middle, then a repeat and a restart.
+	handshake pcm 7 1000 2 3 > log
+	for seq in 5000 5001 5004 5004 5005 0; do
+		tail -c +$((48045 + 12 * i)) "$data/stereo_44k1.wav" | head -c 12 > payload
+		frame pcm $seq payload >> log
+		i=$((i + 1))
+	done
+	eet-wav -q -o whole.wav log
+	samples whole.wav > whole
+	[ "$(size whole)" = 84 ]
+	for ((from = 0; from < 22; from++)); do
+		for ((to = from + 1; to <= 23; to++)); do
+			eet-wav -q --from ${from}ms --to ${to}ms -o "$from-$to.wav" log
+			cat log | eet-wav -q --from ${from}ms --to ${to}ms | tail -c +45 >> streamed
+			tail -c +$((4 * from + 1)) whole | head -c $((4 * (to - from))) >> expected
+			echo "$from-$to.wav" >> names
+		done
+	done
+	xargs "$logs" wav < names | cmp expected -
+	cmp expected streamed
+	[ "$(wc -l < names)" -gt 250 ]
+	# Either alone, and with gaps that are left out.
+	eet-wav -q --from 0.0055 log > tail.wav
+	eet-wav -q --to 5.5ms log > head.wav
+	samples head.wav tail.wav | cmp - whole
+	eet-wav -q --gaps skip --from 5ms --to 8ms log > skipped.wav
+	eet-wav -q --gaps skip log > short.wav
+	slice short.wav 1000 4 5000 8000 | cmp - <(samples skipped.wav)
+}
+
+@test "wav: --from and --to: every layout, file and pipe, rounded down to the sample" {
+	local log layout rate channels range
+
+	while IFS=$'\t' read -r log _ layout rate channels _; do
+		[ "$log" != log ] || continue
+		eet-wav -q "$golden/$log" > whole.wav
+		for range in 30513:170051 0:20000 99999:100000; do
+			echo "$log $range"
+			slice whole.wav "$rate" $((2 * channels)) ${range/:/ } > expected
+			set -- --from "$(us ${range%:*})" --to "$(us ${range#*:})"
+			eet-wav -q "$@" "$golden/$log" > cut.wav
+			samples cut.wav | cmp expected -
+			cat "$golden/$log" | eet-wav -q "$@" -o piped.wav
+			cmp cut.wav piped.wav
+			[ "$layout" != bare ] || continue
+			cat "$golden/$log" | eet-wav -q "$@" | tail -c +45 | cmp expected -
+		done
+	done < "$golden/expected.tsv"
+	[ -s expected ]
+}
+
+# us MICROSECONDS: as seconds
+us() {
+	printf '%d.%06d' $(($1 / 1000000)) $(($1 % 1000000))
+}
+
+@test "wav: --from and --to count through joined segments and the gaps between them" {
+	"$logs" bare "$data/speech_8k.wav" n=160 > log
+	eet-rotate -q -t 0.5 out < log > /dev/null
+	rm "$(ls out/*.eet | sed -n 2p)"
+	eet-wav -q -o whole.wav out
+	for range in 450000:1100000 500001:999999 0:3000000; do
+		eet-wav -q --from "$(us ${range%:*})" --to "$(us ${range#*:})" out > cut.wav
+		slice whole.wav 8000 2 ${range/:/ } | cmp - <(samples cut.wav)
+	done
+	# Segments behind it are not read.
+	echo damaged > "$(ls out/*.eet | tail -n 1)"
+	run -3 eet-wav -q -o damaged.wav out
+	run -0 --separate-stderr eet-wav --to 1.2 -o cut.wav out
+	[ "$(soxi -s cut.wav)" = 9600 ]
+}
+
+@test "wav: --from and --to as times, of a frame log, a mux log and a segment" {
+	local start=1769854500250 log
+
+	{ handshake pcm 7 8000 1 800 $start; pcm_frames 1 800 0 10; } > frames.log
+	"$logs" mux <<-SCRIPT > mux.log
+		0 OPEN 1 pcm id=7 n=800 rate=8000 ts=99
+		0.25 FRAME 1 count=10
+	SCRIPT
+	# A segment's time is its name's, whatever the sender's clock said.
+	{ handshake pcm 7 8000 1 800 12345; pcm_frames 1 800 0 10; } \
+		> stream_7_20260131T101500.250Z_s1.eet
+	for log in frames.log mux.log stream_7_20260131T101500.250Z_s1.eet; do
+		echo "$log"
+		eet-wav -q --from 0.25 --to 0.75 $log > position.wav
+		[ "$(soxi -s position.wav)" = 4000 ]
+		eet-wav -q --from 2026-01-31T10:15:00.5Z --to 2026-01-31T10:15:01Z $log > time.wav
+		cmp position.wav time.wav
+		eet-wav -q --from 0.25 --to 2026-01-31T10:15:01.000000Z $log | cmp position.wav -
+		eet-wav -q --from 1999-12-31T23:59:59Z $log > all.wav
+		eet-wav -q $log | cmp all.wav -
+	done
+}
+
+@test "wav: -d cuts every recording by the same range" {
+	local wav
+
+	eet-wav -q -d whole "$golden/three.mux"
+	eet-rotate -q -t 0.1 out < "$golden/three.mux" > /dev/null
+	run -0 --separate-stderr eet-wav -q --from 0.0501 --to 0.15 -d cut out
+	run -0 --separate-stderr eet-wav -q --from 0.0501 --to 0.15 -d mux "$golden/three.mux"
+	diff -r cut mux
+	for wav in whole/*; do
+		slice "$wav" "$(soxi -r "$wav")" $((2 * $(soxi -c "$wav"))) 50100 150000 |
+			cmp - <(samples "cut/${wav#*/}")
+	done
+	[ "$(ls whole cut | grep -c wav)" = 6 ]
+	# All of a log is read: damage is told wherever it is.
+	run -3 --separate-stderr eet-wav --layout state --to 20ms -d damaged "$golden/badlen.eet"
+	[ "$(soxi -d damaged/*)" = 00:00:00.02 ]
+	run -0 --separate-stderr eet-wav --layout state --to 20ms -o out.wav "$golden/badlen.eet"
+	cmp out.wav damaged/*
+}
+
+@test "wav: a range with nothing in it gives an empty WAV, and a word about it" {
+	pcm_log 7 8000 1 160 0 5 > log
+	for range in "--from 0.1" "--from 1h --to 2h" "--to 1970-01-01T00:00:00Z" "--from 0.00001 --to 0.00002" \
+		"--from 1970-01-01T00:00:00.09Z --to 50ms"; do
+		# shellcheck disable=SC2086 # several arguments
+		run -0 --separate-stderr eet-wav $range -o out.wav log
+		[ "$stderr" = "eet-wav: out.wav: nothing lies between --from and --to" ]
+		[ "$(size out.wav) $(soxi -s out.wav)" = "44 0" ]
+	done
+	run -0 --separate-stderr eet-wav -q --from 1h -o out.wav log
+	[ -z "$stderr" ]
+}
+
+@test "wav: reading a pipe into a pipe ends at --to, though its writer goes on" {
+	mkfifo in
+	in=in spawn wav bash -c 'eet-wav --from 30ms --to 50ms | cat > out.pipe'
+	exec 7> in
+	pcm_log 7 8000 1 160 0 3 >&7
+	finish wav
+	exec 7>&-
+	[ "$status" = 0 ]
+	pcm_log 7 8000 1 160 0 3 | eet-wav | tail -c +525 | head -c 320 > expected
+	tail -c +45 out.pipe | cmp expected -
+}
+
 # --- damage ---
 
 # cuts LOG OFFSET...: what eet-wav makes of a log cut after each byte.  The offsets are where records
@@ -759,7 +911,12 @@ eet-wav: b.fifo: not read" ]
 	pcm_log 7 8000 1 160 0 1 > log
 	for arguments in "--no-such-option log" "-o" "-o a -d b log" "--gaps loud log" "--layout x log" \
 		"-r 8000 log" "-r 0 -c 1 -n 1 log" "-r 768001 -c 1 -n 1 log" "-c 65 -r 1 -n 1 log" \
-		"-n 65536 -r 1 -c 1 log" "--codec mp3 log" "--codec pcm log" "- -"; do
+		"-n 65536 -r 1 -c 1 log" "--codec mp3 log" "--codec pcm log" "- -" \
+		"--from 2 --to 2s log" "--from 1h --to 59m log" "--to 0 log" "--from -1 log" "--to soon log" \
+		"--from 0.0000001 log" "--to 2026-01-31 log" "--to 2026-01-31T10:15:00 log" \
+		"--to 2026-02-30T10:15:00Z log" "--to 2026-1-31T10:15:00Z log" "--to 2026-01-31T10:15:00.Z log" \
+		"--to 2026-01-31T10:15:00.1234567Z log" "--to 1969-12-31T23:59:59Z log" \
+		"--from 2026-01-31T10:15:00Z --to 2026-01-31T10:15:00.000Z log"; do
 		echo "$arguments"
 		# shellcheck disable=SC2086 # several arguments
 		run -2 --separate-stderr eet-wav -o out.wav $arguments < log

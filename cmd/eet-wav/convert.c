@@ -27,6 +27,7 @@ struct part {
 	struct wire_handshake format; /* of its latest take */
 	uint32_t session;             /* that take's */
 	bool open;                    /* and it has not ended */
+	struct range range;           /* of it that is written */
 	struct measure measure;       /* while measuring */
 	size_t number;                /* its place among the plans */
 	struct render *render;        /* while writing; NULL: that failed */
@@ -141,7 +142,7 @@ part_write(struct walk *w, struct part *p, const struct log_session *s)
 	}
 	if (one_wav(w))
 		cli_no_terminal(p->output.fd, "a WAV", "redirect it, or use -o FILE");
-	if ((p->render = render_new(&p->output, &p->format, plan, w->set)) == NULL) {
+	if ((p->render = render_new(&p->output, &p->format, p->range, plan, w->set)) == NULL) {
 		cli_warn("%s", p->output.label);
 		outfile_discard(&p->output);
 		return false;
@@ -166,8 +167,9 @@ layout_fits(const struct walk *w, const struct log_session *s)
 	return false;
 }
 
+/* start_us: the time of its first frame. */
 static struct part *
-part_begin(struct walk *w, const struct log_session *s)
+part_begin(struct walk *w, const struct log_session *s, uint64_t start_us)
 {
 	struct part *p = NULL;
 
@@ -182,6 +184,7 @@ part_begin(struct walk *w, const struct log_session *s)
 	p->format = s->format;
 	p->session = s->number;
 	p->open = true;
+	p->range = range_between(w->set->from, w->set->to, s->format.sample_rate, start_us);
 	p->number = w->begun++;
 	p->next = w->parts;
 	if (p->next != NULL)
@@ -193,13 +196,22 @@ part_begin(struct walk *w, const struct log_session *s)
 		w->status = worse(w->status, CLI_EUSAGE);
 		w->finished = one_wav(w);
 	} else if (w->kind == MEASURING) {
-		measure_begin(&p->measure, &p->format, w->set);
+		measure_begin(&p->measure, &p->format, p->range, w->set);
 	} else if (!part_write(w, p, s)) {
 		w->status = worse(w->status, CLI_EFAIL);
 		w->finished = one_wav(w);
 	}
 	w->begun_in_source++;
 	return p;
+}
+
+/* True when no later frame changes anything. */
+static bool
+part_is_complete(const struct walk *w, const struct part *p)
+{
+	if (w->kind == MEASURING)
+		return measure_is_complete(&p->measure);
+	return p->render != NULL && render_is_complete(p->render);
 }
 
 /* The part's last write failed. */
@@ -306,6 +318,17 @@ refuse(struct walk *w, const struct log_record *rec)
 	finish(w, CLI_EUSAGE);
 }
 
+/* When a recording's first frame was: a segment's name knows more than its log. */
+static uint64_t
+start_time(const struct walk *w, const struct log_record *rec)
+{
+	const struct source *s = w->source;
+
+	if (s->is_segment && w->begun_in_source == 0 && !log_is_mux(w->log))
+		return s->name.time_ms * 1000;
+	return rec->time_us;
+}
+
 /*
  * A session's first frame: which part does it belong to?  *joino: it goes on with one that has
  * had a take before.  NULL: none, and the walk is over.
@@ -331,7 +354,7 @@ take_begin(struct walk *w, const struct log_record *rec, bool *joino)
 	}
 	if (p != NULL)
 		part_finish(w, p);
-	if ((p = part_begin(w, s)) != NULL && !alone)
+	if ((p = part_begin(w, s, start_time(w, rec))) != NULL && !alone)
 		w->current = p;
 	return p;
 }
@@ -428,6 +451,9 @@ take_record(struct walk *w, const struct log_record *rec)
 	}
 	if (w->kind == MEASURING && !w->finished && rec->event != LOG_DAMAGE)
 		w->source->end = log_offset(w->log);
+	/* Nothing behind --to is of interest, and there may be no end to it. */
+	if (one_wav(w) && w->current != NULL && part_is_complete(w, w->current))
+		w->finished = true;
 	return !w->finished;
 }
 
@@ -499,7 +525,7 @@ walk(struct walk *w, struct source *sources, size_t n)
 	if (one_wav(w) && w->begun == 0 && (w->status == CLI_OK || w->status == CLI_EDATA)) {
 		none.format = w->format;
 		if (w->has_format)
-			part_begin(w, &none);
+			part_begin(w, &none, 0);
 		else
 			cli_warnx("%s: no stream in it, so no WAV", sources[0].label);
 		w->status = worse(w->status, w->has_format ? CLI_OK : CLI_EDATA);

@@ -253,7 +253,19 @@ to_directory(struct sources *all, const struct settings *set, const char *dir)
 	return status;
 }
 
-enum { OPTION_GAPS = 0x100, OPTION_LAYOUT };
+static struct moment
+moment(const char *option, const char *arg)
+{
+	struct moment m;
+
+	if (!moment_parse(arg, &m))
+		cli_usage("%s %s: neither a position (90, 1.5s, 2m) nor a time "
+			  "(2026-01-31T10:15:00Z)",
+		    option, arg);
+	return m;
+}
+
+enum { OPTION_GAPS = 0x100, OPTION_LAYOUT, OPTION_FROM, OPTION_TO };
 
 #define HELP \
 	"Usage: eet-wav [OPTION]... [FILE | DIR]...\n" \
@@ -262,6 +274,9 @@ enum { OPTION_GAPS = 0x100, OPTION_LAYOUT };
 	"  -o, --output FILE    instead of standard output; it appears when it is whole\n" \
 	"  -d, --directory DIR  one WAV per recording, in DIR\n" \
 	"      --gaps KIND      silence for lost frames (default), or skip\n" \
+	"      --from T         only what is at T or behind it: a position in the WAV (90,\n" \
+	"                       1.5s, 2m), or a time (2026-01-31T10:15:00Z)\n" \
+	"      --to T           only what is before T\n" \
 	"      --layout LAYOUT  of ADPCM blocks: state, state-high, wav or bare\n" INPUT_HELP \
 	    CLI_HELP
 
@@ -273,11 +288,13 @@ main(int argc, char *argv[])
 		{ "directory", required_argument, NULL, 'd' },
 		{ "gaps", required_argument, NULL, OPTION_GAPS },
 		{ "layout", required_argument, NULL, OPTION_LAYOUT },
+		{ "from", required_argument, NULL, OPTION_FROM },
+		{ "to", required_argument, NULL, OPTION_TO },
 		INPUT_LONG,
 		CLI_LONG,
 		{ 0 },
 	};
-	struct settings set = { .fill = true };
+	struct settings set = { .fill = true, .to = { .kind = MOMENT_END } };
 	const char *file = NULL, *dir = NULL;
 	struct sources all = { 0 };
 	bool standard = false;
@@ -297,11 +314,15 @@ main(int argc, char *argv[])
 			set.layout = input_layout(optarg);
 			set.layout_given = true;
 			break;
+		case OPTION_FROM: set.from = moment("--from", optarg); break;
+		case OPTION_TO: set.to = moment("--to", optarg); break;
 		default:
 			if (!input_option(&set.log, c, optarg))
 				cli_usage("unknown option");
 		}
 	input_check(&set.log);
+	if (set.from.kind == set.to.kind && set.from.us >= set.to.us)
+		cli_usage("--to must be behind --from");
 	if (file != NULL && dir != NULL)
 		cli_usage("-o and -d exclude each other");
 	if (file == NULL)

@@ -10,8 +10,10 @@ counts(const struct measure *m, enum adpcm_layout layout)
 }
 
 void
-measure_begin(struct measure *m, const struct wire_handshake *h, const struct settings *set)
+measure_begin(struct measure *m, const struct wire_handshake *h, struct range range,
+    const struct settings *set)
 {
+	m->range = range;
 	m->verdict = (struct adpcm_verdict){ set->layout, ADPCM_GIVEN };
 	m->sniffing = h->codec == WIRE_ADPCM && !set->layout_given;
 	if (m->sniffing)
@@ -41,12 +43,24 @@ measure_frame(struct measure *m, const struct wire_frame *f)
 			pcm_plan(&m->pcm[l], f);
 }
 
+static uint64_t
+position(const struct pcm *p)
+{
+	return p->audio + p->silence;
+}
+
+bool
+measure_is_complete(const struct measure *m)
+{
+	return !m->sniffing && position(&m->pcm[m->verdict.layout]) >= m->range.to;
+}
+
 struct plan
 measure_end(const struct measure *m)
 {
 	struct plan plan = { 0, m->sniffing ? adpcm_sniff_verdict(&m->sniff) : m->verdict };
-	const struct pcm *p = &m->pcm[plan.verdict.layout];
+	struct range all = range_cut(m->range, 0, position(&m->pcm[plan.verdict.layout]));
 
-	plan.samples = p->audio + p->silence;
+	plan.samples = all.to - all.from;
 	return plan;
 }

@@ -29,6 +29,7 @@ struct held {
 struct render {
 	const char *label;
 	struct pcm pcm;
+	struct range range;
 	struct wav_writer *wav;
 	int16_t *out;
 	bool sniffing;
@@ -72,9 +73,16 @@ tell_layout(const struct render *r, struct adpcm_verdict v)
 		    adpcm_rule_name(v.rule));
 }
 
+/* Samples so far, in the range or not. */
+static uint64_t
+position(const struct render *r)
+{
+	return r->pcm.audio + r->pcm.silence;
+}
+
 struct render *
-render_new(const struct outfile *out, const struct wire_handshake *h, const struct plan *plan,
-    const struct settings *set)
+render_new(const struct outfile *out, const struct wire_handshake *h, struct range range,
+    const struct plan *plan, const struct settings *set)
 {
 	struct render *r = calloc(1, sizeof *r);
 	struct adpcm_verdict v = { set->layout, ADPCM_GIVEN };
@@ -82,6 +90,7 @@ render_new(const struct outfile *out, const struct wire_handshake *h, const stru
 	if (r == NULL)
 		return NULL;
 	r->label = out->label;
+	r->range = range;
 	r->sniffing = plan == NULL && !set->layout_given && h->codec == WIRE_ADPCM;
 	if (plan != NULL)
 		v = plan->verdict;
@@ -110,7 +119,7 @@ tell_step(const struct render *r, const struct wire_frame *f, struct pcm_step st
     uint32_t expected, const struct place *at)
 {
 	/* Before this frame and its silence. */
-	uint64_t position = r->pcm.audio + r->pcm.silence - step.silence - step.samples;
+	uint64_t start = position(r) - step.silence - step.samples;
 	struct stamp time = stamp(at->time_us);
 
 	switch (step.step.kind) {
@@ -121,14 +130,13 @@ tell_step(const struct render *r, const struct wire_frame *f, struct pcm_step st
 			    "%s: offset %" PRIu64 ": seq %" PRIu32 ", %s: gap of %" PRIu32
 			    ", %.3f s of silence at %.3f s",
 			    at->label, at->offset, f->seq, time.text, step.step.gap,
-			    seconds(r, step.silence), seconds(r, position));
+			    seconds(r, step.silence), seconds(r, start));
 		else
 			cli_note(1,
 			    "%s: offset %" PRIu64 ": seq %" PRIu32 ", %s: gap of %" PRIu32
 			    ", %s, at %.3f s",
 			    at->label, at->offset, f->seq, time.text, step.step.gap,
-			    r->pcm.fill ? "too long to be filled" : "skipped",
-			    seconds(r, position));
+			    r->pcm.fill ? "too long to be filled" : "skipped", seconds(r, start));
 		break;
 	case STREAM_REPEAT:
 		cli_note(1, "%s: offset %" PRIu64 ": seq %" PRIu32 ", %s: a repeat, left out",
@@ -138,7 +146,7 @@ tell_step(const struct render *r, const struct wire_frame *f, struct pcm_step st
 		cli_note(1,
 		    "%s: offset %" PRIu64 ": seq %" PRIu32
 		    ", %s: restart, expected was seq %" PRIu32 ", at %.3f s",
-		    at->label, at->offset, f->seq, time.text, expected, seconds(r, position));
+		    at->label, at->offset, f->seq, time.text, expected, seconds(r, start));
 		break;
 	}
 }
@@ -161,10 +169,25 @@ tell_damage(struct render *r, const struct wire_frame *f, const struct place *at
 		    at->label, at->offset, f->seq, ADPCM_MAX_INDEX);
 }
 
+/* Write those of n samples (NULL: silence) at a position that are in the range. */
+static int
+put(struct render *r, uint64_t at, const int16_t *pcm, uint64_t n)
+{
+	struct range part = range_cut(r->range, at, n);
+
+	if (part.from == part.to)
+		return 0;
+	if (pcm == NULL)
+		return wav_silence(r->wav, part.to - part.from);
+	return wav_write(r->wav, pcm + part.from * r->pcm.stream.format.channels,
+	    part.to - part.from);
+}
+
 static int
 decode(struct render *r, const struct wire_handshake *join, const struct wire_frame *f,
     const struct place *at)
 {
+	uint64_t start = position(r);
 	struct pcm_step step;
 	uint32_t expected;
 
@@ -177,9 +200,9 @@ decode(struct render *r, const struct wire_handshake *join, const struct wire_fr
 	pcm_decode(&r->pcm, f, step, r->out);
 	if (r->pcm.damaged > r->damaged)
 		tell_damage(r, f, at);
-	if (step.silence > 0 && wav_silence(r->wav, step.silence) == -1)
+	if (put(r, start, NULL, step.silence) == -1)
 		return -1;
-	return step.samples > 0 ? wav_write(r->wav, r->out, step.samples) : 0;
+	return put(r, start + step.silence, r->out, step.samples);
 }
 
 /* Decode all that waits but the last keep frames. */
@@ -262,6 +285,12 @@ render_frame(struct render *r, const struct wire_handshake *join, const struct w
 	return 0;
 }
 
+bool
+render_is_complete(const struct render *r)
+{
+	return position(r) >= r->range.to;
+}
+
 int
 render_flush(struct render *r)
 {
@@ -275,6 +304,7 @@ tell_total(const struct render *r)
 	const struct pcm *p = &r->pcm;
 	const struct stream *s = &p->stream;
 	const struct wire_handshake *h = &s->format;
+	struct range all = range_cut(r->range, 0, position(r));
 	uint64_t gaps = p->gaps + s->gaps, repeats = p->repeats + s->repeats,
 		 restarts = p->restarts + s->restarts;
 
@@ -285,9 +315,11 @@ tell_total(const struct render *r)
 		    r->label, gaps, p->gap_frames + s->gap_frames, p->unfilled, repeats, restarts);
 	if (r->damaged > 1)
 		cli_warnx("%s: damaged ADPCM blocks: %" PRIu64, r->label, r->damaged);
+	if (all.from == all.to && (r->range.from > 0 || r->range.to < UINT64_MAX))
+		cli_note(0, "%s: nothing lies between --from and --to", r->label);
 	cli_note(1, "%s: stream %" PRIu32 ", %s, %" PRIu32 " Hz, channels %u, %.3f s", r->label,
 	    h->stream_id, wire_codec_name(h->codec), h->sample_rate, (unsigned)h->channels,
-	    seconds(r, p->audio + p->silence));
+	    seconds(r, all.to - all.from));
 }
 
 int

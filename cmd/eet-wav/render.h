@@ -21,11 +21,11 @@ struct place {
 struct render;
 
 /*
- * Begin a WAV on out (whose label must stay), with a take's handshake.  plan: what was measured,
- * or NULL if nothing was.  NULL on failure, with errno.
+ * Begin a WAV on out (whose label must stay), with a take's handshake; what is in the range is
+ * written.  plan: what was measured, or NULL if nothing was.  NULL on failure, with errno.
  */
 struct render *render_new(const struct outfile *out, const struct wire_handshake *h,
-    const struct plan *plan, const struct settings *set);
+    struct range range, const struct plan *plan, const struct settings *set);
 
 /*
  * Take a frame; join: the handshake of the take that begins with it (but for the first one), else
@@ -33,6 +33,9 @@ struct render *render_new(const struct outfile *out, const struct wire_handshake
  */
 int render_frame(struct render *r, const struct wire_handshake *join, const struct wire_frame *f,
     const struct place *at);
+
+/* True when all that is in the range was written. */
+bool render_is_complete(const struct render *r);
 
 /* Hand all that is decoded to the kernel.  0, or -1 with errno. */
 int render_flush(struct render *r);

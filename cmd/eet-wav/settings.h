@@ -5,12 +5,14 @@
 #include "adpcm.h"
 #include "cli.h"
 #include "log.h"
+#include "range.h"
 
 #include <stdbool.h>
 
 struct settings {
 	struct log_options log;
-	bool fill; /* gaps become silence */
+	bool fill;              /* gaps become silence */
+	struct moment from, to; /* what is written */
 	bool layout_given;
 	enum adpcm_layout layout;
 };
