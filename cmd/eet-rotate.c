@@ -142,8 +142,12 @@ take_records(struct rotate *ro)
 			ro->status = CLI_EDATA;
 		if (e != LOG_DAMAGE)
 			ro->last_us = rec.time_us;
-		if (!put(ro, &rec))
+		if (!put(ro, &rec)) {
+			/* What was taken before it is to be stored all the same. */
+			if (spool_flush(ro->spool) == 0)
+				ro->stored = rec.offset;
 			return LOG_ERROR;
+		}
 	}
 	if (!flush(ro))
 		return LOG_ERROR;

@@ -333,11 +333,18 @@ sync_growing(struct spool *sp)
 int
 spool_flush(struct spool *sp)
 {
-	struct session *s;
+	struct session *s, *next;
+	int e = 0;
 
-	while ((s = TAILQ_FIRST(&sp->dirty)) != NULL)
+	/* One that can't be written is no reason to keep the others from it. */
+	for (s = TAILQ_FIRST(&sp->dirty); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, by_flush);
 		if (write_out(sp, s) == -1)
-			return -1;
+			e = errno;
+	}
+	errno = e;
+	if (e != 0)
+		return -1;
 	if (sp->options.sync_us > 0 && !sp->syncing && sp->last_us >= sp->sync_at)
 		sync_growing(sp);
 	return 0;
