@@ -502,6 +502,7 @@ asked() {
 }
 
 @test "info: memory does not grow with the log" {
+	(ulimit -v 100000 && eet-info --version) > /dev/null 2>&1 || skip "no room for a sanitizer"
 	# 60 MB, in 180000 frames of one stream that never ends.
 	/usr/bin/python3 - <<-'END' | (ulimit -v 65536 && eet-info --json --hash) > out
 		import struct, sys

@@ -115,8 +115,8 @@ inspect(struct info *in, int fd, const char *file)
 		if (e != LOG_MORE)
 			continue;
 		/* Standing rows are to be seen while a live log is waited for. */
-		if (fflush(stdout) == EOF)
-			break;
+		if (fflush(stdout) == EOF || ferror(stdout))
+			exit(cli_finish(CLI_EFAIL));
 		if (!stopped && !stop_wait(fd)) {
 			cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
 			    file, log_offset(r));
@@ -140,8 +140,6 @@ inspect_file(struct info *in, const char *file)
 {
 	int fd;
 
-	if (ferror(stdout))
-		return; /* which cli_finish() will tell */
 	if (stop_now()) {
 		cli_warnx("%s: not read", file);
 		set_status(in, CLI_EDATA);
