@@ -3,8 +3,8 @@
 
 Every connection sends a handshake and then the file as PCM or IMA ADPCM frames.  The frames are
 made once, and all connections send the same bytes; only stream_id and timestamp in their
-handshakes differ.  A log is replayed byte for byte, its handshake too.  The file is read as it is needed: memory is bounded by Feed.AHEAD, however
-long the file is or however often it is repeated.
+handshakes differ.  A log is replayed byte for byte, its handshake too.  The file is read as it is
+needed: memory is bounded by Feed.AHEAD, however long the file is or however often it is repeated.
 """
 
 import argparse
@@ -357,7 +357,8 @@ class Feed:
 class Schedule:
     """Real time: when each frame is due, counted from one start, so that no error adds up.
 
-    rate: ticks per second.  clock, sleep: time.monotonic and asyncio.sleep, or what a test has instead.
+    rate: ticks per second.
+    clock, sleep: time.monotonic and asyncio.sleep, or what a test has instead.
     """
 
     def __init__(self, rate, clock=time.monotonic, sleep=asyncio.sleep):
@@ -588,8 +589,8 @@ def parse_arguments(arguments):
         description="Stream a 16-bit WAV file, or a stored log, to a WebSocket server such as "
                     "eet-listen.",
         epilog="Exit status: 0 everything was sent and every stream closed cleanly; 1 the file "
-               "can't be streamed, a log is damaged, or a stream failed; 2 usage; 130 or 143 interrupted by "
-               "SIGINT or SIGTERM.")
+               "can't be streamed, a log is damaged, or a stream failed; 2 usage; 130 or 143 "
+               "interrupted by SIGINT or SIGTERM.")
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--wav", metavar="FILE", help="the file; - is standard input")
