@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <search.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -17,8 +18,8 @@
 #include <unistd.h>
 
 struct task {
+	struct name name; /* first: where the tree looks */
 	TAILQ_ENTRY(task) link;
-	struct name name;
 	bool has_wav;
 	pid_t pid; /* while it runs */
 	int pidfd;
@@ -36,9 +37,16 @@ struct exec {
 	int timer;
 	struct tasks waiting; /* by due_ns */
 	struct tasks running;
+	void *all; /* both, by name: tsearch(3) */
 	unsigned n_running;
 	size_t n;
 };
+
+static int
+compare(const void *a, const void *b)
+{
+	return name_compare(a, b);
+}
 
 static uint64_t
 now_ns(void)
@@ -91,9 +99,10 @@ set_timer(struct exec *e)
 	struct itimerspec at = { 0 };
 
 	if (first != NULL && e->n_running < e->jobs) {
-		at.it_value.tv_sec = (time_t)(first->due_ns / 1000000000);
-		at.it_value.tv_nsec =
-		    (long)(first->due_ns % 1000000000) + 1; /* 0 0 would be: never */
+		uint64_t at_ns = first->due_ns + 1; /* 0 would be: never */
+
+		at.it_value.tv_sec = (time_t)(at_ns / 1000000000);
+		at.it_value.tv_nsec = (long)(at_ns % 1000000000);
 	}
 	timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &at, NULL);
 }
@@ -124,6 +133,10 @@ exec_put(struct exec *e, const struct name *n, bool has_wav)
 	t->pidfd = -1;
 	t->retry = EXEC_FIRST_RETRY;
 	t->due_ns = now_ns();
+	if (tsearch(t, &e->all, compare) == NULL) {
+		free(t);
+		return -1;
+	}
 	e->n++;
 	wait_in_order(e, t);
 	set_timer(e);
@@ -287,6 +300,7 @@ exec_step(struct exec *e, void (*done)(void *arg, const struct name *n),
 		if (info.si_code == CLD_EXITED && info.si_status == 0) {
 			done(arg, &t->name);
 			e->n--;
+			tdelete(t, &e->all, compare);
 			free(t);
 			continue;
 		}
@@ -325,24 +339,16 @@ exec_each(const struct exec *e, void (*fn)(void *arg, const struct name *n), voi
 	fn(arg, &t->name);
 }
 
-static bool
-same(const struct name *a, const struct name *b)
-{
-	return a->session == b->session && a->time_ms == b->time_ms && a->stream_id == b->stream_id;
-}
-
 bool
 exec_has(const struct exec *e, const struct name *n)
 {
-	const struct task *t;
+	return tfind(n, &e->all, compare) != NULL;
+}
 
-	TAILQ_FOREACH(t, &e->running, link)
-	if (same(&t->name, n))
-		return true;
-	TAILQ_FOREACH(t, &e->waiting, link)
-	if (same(&t->name, n))
-		return true;
-	return false;
+static void
+ignore(void *task)
+{
+	(void)task;
 }
 
 void
@@ -352,6 +358,7 @@ exec_free(struct exec *e)
 
 	if (e == NULL)
 		return;
+	tdestroy(e->all, ignore); /* the lists free the tasks */
 	while ((t = TAILQ_FIRST(&e->running)) != NULL) {
 		TAILQ_REMOVE(&e->running, t, link);
 		kill(-t->pid, SIGTERM);
