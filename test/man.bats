@@ -169,7 +169,7 @@ example() {
 	local line count=0
 
 	sandbox
-	sed -n 's/^    \(eet-[^#]*\).*/\1/p' "$EET_ROOT/README.md" | grep -v -e --ready-fd > lines
+	sed -n 's/^    \(eet-[^#]*\).*/\1/p' "$EET_ROOT/README.md" | grep -v -e --ready-fd -e device-under-test > lines
 	while read -r line <&5; do
 		echo "README: $line"
 		count=$((count + 1))
@@ -185,12 +185,13 @@ example() {
 	grep -q -e --ready-fd script
 	cat > device-under-test <<-SCRIPT
 		#!/bin/sh
-		exec /usr/bin/python3 "$EET_ROOT/client/stream_client.py" -q --streams 2 --url "\$1" \
+		exec /usr/bin/python3 "$EET_ROOT/client/stream_client.py" -q --streams 2 --url "\${1-\$EET_URL}" \
 			--wav "$EET_ROOT/data/speech_8k.wav"
 	SCRIPT
 	chmod +x device-under-test
 	run -0 --separate-stderr timeout 50 bash -e script
-	[ "$(find out -name '*.wav' | wc -l)" = 2 ]
+	# Two by each way.
+	[ "$(find out -name '*.wav' | wc -l)" = 4 ]
 }
 
 # literal N PAGE: the Nth literal block of a page's EXAMPLES.
