@@ -1,0 +1,89 @@
+#include "survey.h"
+
+#include "stop.h"
+
+#include <stdlib.h>
+
+/* A session that is not decided yet. */
+struct candidate {
+	size_t number;
+	struct adpcm_sniff sniff;
+};
+
+static bool
+begin(struct survey *v, struct log_session *s)
+{
+	struct candidate *c;
+
+	if (v->n == v->size) {
+		size_t size = 2 * v->size + 16;
+		struct adpcm_verdict *more = reallocarray(v->verdicts, size, sizeof *more);
+
+		if (more == NULL)
+			return false;
+		v->verdicts = more;
+		v->size = size;
+	}
+	v->verdicts[v->n] = (struct adpcm_verdict){ ADPCM_STATE, ADPCM_GIVEN };
+	if (s->format.codec == WIRE_ADPCM) {
+		if ((c = s->user = malloc(sizeof *c)) == NULL)
+			return false;
+		c->number = v->n;
+		adpcm_sniff_init(&c->sniff, s->format.channels, s->format.frame_samples);
+	}
+	v->n++;
+	return true;
+}
+
+static void
+decide(struct survey *v, struct log_session *s)
+{
+	struct candidate *c = s->user;
+
+	v->verdicts[c->number] = adpcm_sniff_verdict(&c->sniff);
+	free(c);
+	s->user = NULL;
+}
+
+static bool
+take(struct survey *v, const struct log_record *rec)
+{
+	struct candidate *c = rec->session != NULL ? rec->session->user : NULL;
+	const struct wire_frame *f = &rec->frame;
+
+	if (rec->event == LOG_OPEN)
+		return begin(v, rec->session);
+	if (c == NULL)
+		return true;
+	if (rec->event == LOG_CLOSE ||
+	    (rec->event == LOG_FRAME && !adpcm_sniff_add(&c->sniff, f->seq, f->payload, f->length)))
+		decide(v, rec->session);
+	return true;
+}
+
+bool
+survey_read(struct survey *v, int fd, const struct log_options *options)
+{
+	struct log_reader *r = log_new(fd, options);
+	struct log_record rec;
+	enum log_event e;
+	bool sound = r != NULL;
+
+	*v = (struct survey){ 0 };
+	while (sound && (e = log_next(r, &rec)) != LOG_END) {
+		if (e != LOG_MORE)
+			sound = e != LOG_ERROR && take(v, &rec);
+		else if (stop_now() || log_fill(r) == -1)
+			log_eof(r); /* the second reading will say so */
+	}
+	if (sound)
+		v->end = log_offset(r);
+	log_free(r);
+	return sound;
+}
+
+void
+survey_free(struct survey *v)
+{
+	free(v->verdicts);
+}

@@ -1,0 +1,22 @@
+/* A first reading of a log, for the layouts of its sessions. */
+#ifndef EET_ADPCM_SURVEY_H
+#define EET_ADPCM_SURVEY_H
+
+#include "adpcm.h"
+#include "log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct survey {
+	struct adpcm_verdict *verdicts; /* of the sessions, in the order of their OPENs */
+	size_t n, size;
+	uint64_t end; /* offset in the log up to which it was read */
+};
+
+/* Read the log at fd.  False: out of memory. */
+bool survey_read(struct survey *v, int fd, const struct log_options *options);
+
+void survey_free(struct survey *v);
+
+#endif
