@@ -215,6 +215,18 @@ log_free(struct log_reader *r)
 }
 
 int
+log_unread(struct log_reader *r, const uint8_t *bytes, size_t len)
+{
+	if ((r->buffer = malloc(2 * LOG_READ_SIZE)) == NULL)
+		return -1;
+	memcpy(r->buffer, bytes, len);
+	r->win = r->buffer;
+	r->capacity = 2 * LOG_READ_SIZE;
+	r->end = len;
+	return 0;
+}
+
+int
 log_fill(struct log_reader *r)
 {
 	size_t have = r->end - r->pos;

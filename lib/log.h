@@ -128,6 +128,12 @@ struct log_reader *log_new(int fd, const struct log_options *o);
 void log_free(struct log_reader *r);
 
 /*
+ * The first bytes of the input, at most LOG_READ_SIZE, were read from fd already: here they are.
+ * Before all else.  0, or -1 with errno.
+ */
+int log_unread(struct log_reader *r, const uint8_t *bytes, size_t len);
+
+/*
  * One read(2) of the descriptor into the reader's buffer; what it holds is moved, so that
  * pointers out of earlier records end here.  1: bytes came; 0: end of input
  * (log_next() then yields what is left, and LOG_END); -1: errno (EAGAIN as

@@ -1253,6 +1253,35 @@ too_many_sessions(void **state)
 	bytes_free(&frame);
 }
 
+/* Wherever the first bytes were read before, the log is the same. */
+static void
+unread(void **state)
+{
+	struct bytes log = small_mux();
+	struct log_record rec;
+
+	(void)state;
+	for (size_t head = 0; head <= log.len; head += head < 30 ? 1 : 17) {
+		struct log_reader *r;
+		int fds[2], records = 0;
+
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		assert_int_equal(write(fds[1], log.p + head, log.len - head), log.len - head);
+		close(fds[1]);
+		r = log_new(fds[0], NULL);
+		assert_int_equal(log_unread(r, log.p, head), 0);
+		while (log_get(r, &rec) != LOG_END) {
+			assert_int_not_equal(rec.event, LOG_DAMAGE);
+			records++;
+		}
+		assert_int_equal(log_offset(r), log.len);
+		assert_true(records > 5);
+		log_free(r);
+		close(fds[0]);
+	}
+	bytes_free(&log);
+}
+
 static void
 no_data_yet(void **state)
 {
@@ -1374,6 +1403,7 @@ main(void)
 		cmocka_unit_test(recover_frames),
 		cmocka_unit_test(scan_is_linear),
 		cmocka_unit_test(too_many_sessions),
+		cmocka_unit_test(unread),
 		cmocka_unit_test(no_data_yet),
 		cmocka_unit_test(unreadable),
 		cmocka_unit_test(written),
