@@ -1,8 +1,8 @@
 /*
  * A walk goes through the records of all sources in order and hands frames to parts; a part is
- * what becomes one WAV.  Sources that can be read twice are walked twice: once to measure the parts,
- * once to write them, so that every header is right from the start.  Otherwise one walk writes what
- * it meets.
+ * what becomes one WAV.  Sources that can be read twice, or copied when they are read first, are walked
+ * twice: once to measure the parts, once to write them, so that every header is right from the start.
+ * Otherwise one walk writes what it meets.
  */
 #include "convert.h"
 
@@ -72,6 +72,14 @@ finish(struct walk *w, int status)
 	w->finished = true;
 }
 
+/* Nothing can come of it. */
+static void
+give_up(struct walk *w)
+{
+	w->broken = true;
+	finish(w, CLI_EFAIL);
+}
+
 /* The source can't be read on, for the reason in errno, or is not what it was. */
 static void
 source_failed(struct walk *w)
@@ -82,8 +90,7 @@ source_failed(struct walk *w)
 		cli_warn("%s: offset %" PRIu64, w->source->label, log_offset(w->log));
 	else if (errno != EINTR)
 		cli_warn("%s", w->source->label);
-	w->broken = true;
-	finish(w, CLI_EFAIL);
+	give_up(w);
 }
 
 /*
@@ -406,6 +413,9 @@ take_end(struct walk *w, const struct log_record *rec)
 static bool
 fill(struct walk *w, int fd)
 {
+	struct source *s = w->source;
+	int pipe = s->regular ? source_pipe(s) : fd;
+
 	if (w->kind == STREAMING) {
 		/* What came so far is heard now, however long the next frame takes. */
 		for (struct part *p = w->parts; p != NULL; p = p->next)
@@ -414,11 +424,17 @@ fill(struct walk *w, int fd)
 		if (w->finished)
 			return false;
 	}
-	if (w->source->regular ? stop_now() : !stop_wait(fd)) {
-		cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
-		    w->source->label, log_offset(w->log));
+	if (pipe == -1 ? stop_now() : !stop_wait(pipe)) {
+		cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended", s->label,
+		    log_offset(w->log));
 		w->cut = true;
 		finish(w, CLI_EDATA);
+		return false;
+	}
+	if (s->regular && pipe != -1 && source_more(s) == -1) {
+		if (errno == EAGAIN)
+			return true;
+		give_up(w);
 		return false;
 	}
 	if (log_fill(w->log) == -1 && errno != EAGAIN) {
@@ -467,6 +483,10 @@ walk_source(struct walk *w, struct source *s)
 	w->begun_in_source = 0;
 	if (w->kind == MEASURING)
 		s->end = 0;
+	if (!s->regular && w->kind == MEASURING && source_begin_copy(s, w->target->copies) == -1) {
+		give_up(w);
+		return;
+	}
 	if ((fd = source_open(s)) == -1 || (w->log = log_new(fd, &w->set->log)) == NULL) {
 		source_failed(w);
 		if (fd != -1)
@@ -530,8 +550,10 @@ walk(struct walk *w, struct source *sources, size_t n)
 			cli_warnx("%s: no stream in it, so no WAV", sources[0].label);
 		w->status = worse(w->status, w->has_format ? CLI_OK : CLI_EDATA);
 	}
-	while (w->parts != NULL)
-		part_finish(w, w->parts);
+	for (struct part *p = w->parts, *next; p != NULL; p = next) {
+		next = p->next;
+		part_finish(w, p);
+	}
 	return i;
 }
 
@@ -541,20 +563,22 @@ convert(struct source *sources, size_t n, const struct settings *set, const stru
 {
 	struct walk measuring = { .kind = MEASURING, .set = set, .target = target };
 	struct walk writing = { .kind = WRITING, .set = set, .target = target };
-	bool regular = true;
+	bool regular = true, twice;
 
 	for (size_t i = 0; i < n; i++)
 		regular = regular && sources[i].regular;
-	if (regular) {
+	twice = regular || target->copies != NULL;
+	if (twice) {
 		n = walk(&measuring, sources, n);
-		if (measuring.cut)
-			stop_begin(true);
+		/* What could be read of a pipe is converted, however long that takes. */
+		if (measuring.cut || !regular)
+			stop_begin(regular);
 		writing.plans = measuring.plans;
 		writing.n_plans = measuring.n_plans;
 	} else {
 		writing.kind = STREAMING;
 	}
-	if (!measuring.broken && (!regular || measuring.n_plans > 0))
+	if (!measuring.broken && (!twice || measuring.n_plans > 0))
 		walk(&writing, sources, n);
 	free(measuring.plans);
 	*cuto = measuring.cut || writing.cut;

@@ -8,12 +8,13 @@
 #include <stddef.h>
 
 struct target {
-	const char *file; /* of the one WAV; "-": standard output */
-	const char *dir;  /* else the directory of one for each recording */
+	const char *file;   /* of the one WAV; "-": standard output */
+	const char *dir;    /* else the directory of one for each recording */
+	const char *copies; /* directory for copies of pipes; NULL: pipes can be read once only */
 };
 
 /*
- * Convert sources that follow each other.  All are regular, or file is a pipe.
+ * Convert sources that follow each other.
  * Returns an exit status; what went wrong was said.  *cuto: a signal ended it early.
  */
 int convert(struct source *sources, size_t n, const struct settings *set,

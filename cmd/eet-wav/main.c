@@ -197,11 +197,11 @@ unite(struct sources *all)
 static int
 to_file(struct sources *all, const struct settings *set, const char *file)
 {
-	const struct target target = { .file = file };
+	struct target target = { .file = file };
 	const char *temporary = getenv("TMPDIR");
-	char *dir;
+	char *dir = NULL;
 	bool cut;
-	int status = CLI_OK;
+	int status;
 
 	if (!outfile_is_pipe(file)) {
 		if (strcmp(file, "-") != 0)
@@ -211,12 +211,11 @@ to_file(struct sources *all, const struct settings *set, const char *file)
 			    strdup(temporary != NULL && *temporary != '\0' ? temporary : TEMPORARY);
 		if (dir == NULL)
 			cli_die(CLI_EFAIL, "%s", file);
-		status = copy_pipes(all, dir);
-		free(dir);
 	}
-	if (status == CLI_EFAIL)
-		return status;
-	return worse(status, convert(all->list, all->n, set, &target, &cut));
+	target.copies = dir;
+	status = convert(all->list, all->n, set, &target, &cut);
+	free(dir);
+	return status;
 }
 
 static int
@@ -274,8 +273,8 @@ enum { OPTION_GAPS = 0x100, OPTION_LAYOUT, OPTION_FROM, OPTION_TO };
 	"  -o, --output FILE    instead of standard output; it appears when it is whole\n" \
 	"  -d, --directory DIR  one WAV per recording, in DIR\n" \
 	"      --gaps KIND      silence for lost frames (default), or skip\n" \
-	"      --from T         only what is at T or behind it: a position in the WAV (90,\n" \
-	"                       1.5s, 2m), or a time (2026-01-31T10:15:00Z)\n" \
+	"      --from T         only what is at T or behind it: a position in the WAV\n" \
+	"                       (90, 1.5s, 2m), or a time (2026-01-31T10:15:00Z)\n" \
 	"      --to T           only what is before T\n" \
 	"      --layout LAYOUT  of ADPCM blocks: state, state-high, wav or bare\n" INPUT_HELP \
 	    CLI_HELP

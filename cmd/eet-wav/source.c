@@ -20,7 +20,7 @@ source_init(struct source *s, const char *path)
 	const char *base;
 	size_t stem;
 
-	*s = (struct source){ .fd = -1, .end = UINT64_MAX };
+	*s = (struct source){ .fd = -1, .pipe = -1, .end = UINT64_MAX };
 	if (strcmp(path, "-") == 0) {
 		s->label = "standard input";
 		s->fd = STDIN_FILENO;
@@ -64,11 +64,20 @@ source_open(struct source *s)
 	return fd;
 }
 
+static void
+end_copy(struct source *s)
+{
+	if (s->pipe != -1 && s->pipe != STDIN_FILENO)
+		close(s->pipe);
+	s->pipe = -1;
+}
+
 void
-source_close(const struct source *s, int fd)
+source_close(struct source *s, int fd)
 {
 	if (fd != s->fd)
 		close(fd);
+	end_copy(s);
 }
 
 static int
@@ -89,42 +98,68 @@ nameless_file(const char *dir)
 }
 
 int
-source_copy(struct source *s, const char *dir)
+source_begin_copy(struct source *s, const char *dir)
 {
-	static uint8_t buf[1 << 16];
-	uint64_t size = 0;
-	ssize_t n = 1;
-	int in, out, status = CLI_OK;
+	int copy, pipe;
 
-	if ((out = nameless_file(dir)) == -1) {
+	if ((copy = nameless_file(dir)) == -1) {
 		cli_warn("%s: no temporary file", dir);
-		return CLI_EFAIL;
+		return -1;
 	}
-	if ((in = source_open(s)) == -1) {
+	if ((pipe = source_open(s)) == -1) {
 		if (errno != EINTR)
 			cli_warn("%s", s->label);
-		close(out);
-		return CLI_EFAIL;
+		close(copy);
+		return -1;
 	}
-	while (n > 0 && status == CLI_OK) {
-		if (!stop_wait(in)) {
+	s->fd = copy;
+	s->pipe = pipe;
+	s->regular = true;
+	return 0;
+}
+
+int
+source_pipe(const struct source *s)
+{
+	return s->pipe != -1 && lseek(s->fd, 0, SEEK_CUR) == (off_t)s->copied ? s->pipe : -1;
+}
+
+int
+source_more(struct source *s)
+{
+	static uint8_t buf[1 << 16];
+	ssize_t n = fdio_read(s->pipe, buf, sizeof buf), k;
+
+	if (n == -1) {
+		if (errno != EAGAIN)
+			cli_warn("%s: offset %" PRIu64, s->label, s->copied);
+		return -1;
+	}
+	if (n == 0)
+		end_copy(s);
+	/* Where the reader stands is left as it is. */
+	for (const uint8_t *p = buf; n > 0; p += k, n -= k, s->copied += (uint64_t)k)
+		if ((k = pwrite(s->fd, p, (size_t)n, (off_t)s->copied)) == -1) {
+			cli_warn("%s: temporary file", s->label);
+			return -1;
+		}
+	return 0;
+}
+
+int
+source_copy(struct source *s, const char *dir)
+{
+	int status = source_begin_copy(s, dir) == 0 ? CLI_OK : CLI_EFAIL;
+
+	while (status == CLI_OK && s->pipe != -1) {
+		if (!stop_wait(s->pipe)) {
 			cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
-			    s->label, size);
+			    s->label, s->copied);
 			status = CLI_EDATA;
-		} else if ((n = fdio_read(in, buf, sizeof buf)) == -1 && errno != EAGAIN) {
-			cli_warn("%s: offset %" PRIu64, s->label, size);
+		} else if (source_more(s) == -1 && errno != EAGAIN) {
 			status = CLI_EFAIL;
-		} else if (n > 0 && fdio_write_full(out, buf, (size_t)n, NULL) == -1) {
-			cli_warn("%s: temporary file", dir);
-			status = CLI_EFAIL;
-		} else {
-			size += n > 0 ? (uint64_t)n : 0;
-			n = n == -1 ? 1 : n;
 		}
 	}
-	source_close(s, in);
-	s->fd = out;
-	s->start = 0;
-	s->regular = true;
+	end_copy(s);
 	return status;
 }
