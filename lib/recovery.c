@@ -54,7 +54,7 @@ report(struct recovery *rc, enum spool_report_kind kind, const char *file, const
 static int
 fail(struct recovery *rc, const char *file)
 {
-	snprintf(rc->failed, SEGMENT_PATH, "%s/%s", rc->dir->path, file);
+	snprintf(rc->failed, SEGMENT_PATH, "%s%s%s", rc->dir->path, *file != '\0' ? "/" : "", file);
 	return -1;
 }
 
@@ -238,6 +238,19 @@ pause_for(struct recovery *rc, int ms)
 	return -1;
 }
 
+static void
+say_full(struct recovery *rc, int e)
+{
+	char text[SEGMENT_PATH + 128];
+
+	if (rc->said_full)
+		return;
+	rc->said_full = true;
+	snprintf(text, sizeof text, "%s: recovery waits for space: %s", rc->failed, strerror(e));
+	rc->options->report(rc->options->arg,
+	    &(struct spool_report){ .kind = SPOOL_WARNING, .text = text });
+}
+
 static int
 run_jobs(struct recovery *rc)
 {
@@ -256,10 +269,7 @@ run_jobs(struct recovery *rc)
 		errno = e;
 		if (status == 0 || (e != ENOSPC && e != EDQUOT))
 			return status;
-		if (!rc->said_full)
-			report(rc, SPOOL_WARNING, "", "%s; waiting for space to recover",
-			    strerror(e));
-		rc->said_full = true;
+		say_full(rc, e);
 		if (pause_for(rc, 1000) == -1)
 			return -1;
 	}

@@ -224,7 +224,7 @@ segment_create(const struct segment_dir *d, struct name *n)
 static int
 fail(const struct segment_dir *d, const char *file, char failed[SEGMENT_PATH])
 {
-	snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, file);
+	snprintf(failed, SEGMENT_PATH, "%s%s%s", d->path, *file != '\0' ? "/" : "", file);
 	return -1;
 }
 

@@ -12,10 +12,14 @@
 #include "pcm.h"
 #include "wire.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/* Room for the path of a file in a directory whose own path can be opened. */
+enum { SEGMENT_PATH = PATH_MAX + NAME_FILE_SIZE };
 
 /* The directory, and how its files are to be. */
 struct segment_dir {
@@ -78,7 +82,6 @@ int segment_create(const struct segment_dir *d, struct name *n);
  * failed[] (a path): those before it are done, and to be called again with the same segments, it
  * goes on where it stopped.
  */
-enum { SEGMENT_PATH = 512 };
 int segment_complete(const struct segment_dir *d, struct segment *const segments[], size_t n,
     char failed[SEGMENT_PATH]);
 

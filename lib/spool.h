@@ -13,6 +13,7 @@
 #include "adpcm.h"
 #include "log.h"
 #include "retention.h"
+#include "segment.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -67,7 +68,7 @@ void spool_defaults(struct spool_options *o);
  * left.  NULL on failure: text[] then says what (with the path), errno why;
  * EWOULDBLOCK: another writer has the lock; EINTR: o->stop_fd.
  */
-enum { SPOOL_TEXT = 512 };
+enum { SPOOL_TEXT = SEGMENT_PATH };
 struct spool *spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]);
 
 /*

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -786,6 +787,47 @@ made_if_missing(void **state)
 	assert_string_equal(text, expected);
 }
 
+/* As long as a path can be, all of it is said. */
+static void
+long_path(void **state)
+{
+	char dir[PATH_MAX], part[NAME_MAX + 1], text[SPOOL_TEXT], expected[PATH_MAX + 64];
+	struct spool *sp;
+	struct log_reader *r = log_new(-1, NULL);
+	struct bytes b = { 0 };
+	size_t len = strlen(place.path);
+
+	(void)state;
+	memset(part, 'd', sizeof part);
+	part[240] = '\0';
+	strcpy(dir, place.path);
+	for (int i = 0; i < 10; i++) {
+		len += (size_t)snprintf(dir + len, sizeof dir - len, "/%s", part);
+		assert_int_equal(mkdir(dir, 0700), 0);
+	}
+	assert_non_null(sp = spool_open(dir, &options, text));
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	feed(sp, r, &b, true);
+	complete(sp);
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+	snprintf(expected, sizeof expected, "segment %s/stream_7_20260131T101500.000Z_s1.eet\n",
+	    dir + strlen(place.path) + 1);
+	assert_int_equal(strncmp(reports, expected, strlen(expected)), 0);
+	for (int i = 0; i < 10; i++) {
+		int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		unlinkat(fd, INDEX_FILE, 0);
+		unlinkat(fd, "stream_7_20260131T101500.000Z_s1.eet", 0);
+		unlinkat(fd, "stream_7_20260131T101500.000Z_s1.wav", 0);
+		close(fd);
+		assert_int_equal(rmdir(dir), 0);
+		*strrchr(dir, '/') = '\0';
+	}
+}
+
 static void
 modes(void **state)
 {
@@ -1169,6 +1211,7 @@ main(void)
 		TEST(sums_of_a_session),
 		TEST(one_writer),
 		TEST(made_if_missing),
+		TEST(long_path),
 		TEST(modes),
 		TEST(gives_descriptors_back),
 		TEST(queue_is_bounded),
