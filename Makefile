@@ -3,7 +3,8 @@
 #	make [all]	programs		make check	set-up, then all quick tests, counted
 #	make setup	what they need		make unit bats pytest	library, programs, client
 #	make demo	see them work		make valgrind asan fuzz	the same, harder
-#	make install	PREFIX=, DESTDIR=	make lint	style and rules
+#	make torture	kill it, again and again	make lint	style and rules
+#	make install	PREFIX=, DESTDIR=
 #	make dist	tarball of HEAD		make bench	measure
 
 VERSION	= 0.1.0
@@ -13,6 +14,7 @@ PYTHON	?= /usr/bin/python3
 CFLAGS	?= -O2 -g
 HARDEN	?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 FUZZ_SECONDS ?= 60
+ROUNDS	?= 200
 
 STD	= -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DEET_VERSION='"$(VERSION)"' -iquote lib
 WARN	= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 $(WERROR)
@@ -25,6 +27,7 @@ PROGS	= $(sort $(patsubst cmd/%.c,%,$(wildcard cmd/*.c)) \
 	  $(patsubst cmd/%/main.c,%,$(wildcard cmd/*/main.c)))
 UNITS	= $(patsubst %.c,$B/%,$(wildcard test/unit/test_*.c))
 FUZZERS	= $(patsubst %.c,$B/%,$(wildcard test/fuzz/fuzz_*.c))
+SHIMS	= $(patsubst %.c,$B/%.so,$(wildcard test/torture/*.c))
 LOADS	= $(patsubst %.c,$B/%,$(wildcard test/bench/*.c))
 CFILES	= $(wildcard lib/*.[ch] cmd/*.[ch] cmd/*/*.[ch] test/*/*.[ch])
 SCRIPTS	= $(wildcard .ci/* cmd/*/*.bash test/*.bats test/*.bash test/lint/* test/fuzz/run \
@@ -50,6 +53,11 @@ $B/bin/%: $$(call objects,cmd/$$*.c cmd/$$*/*.c) $B/libeet.a
 
 $(UNITS) $(FUZZERS) $(LOADS): %: %.o $B/libeet.a
 	$(LINK) -o $@ $^ $(LDLIBS)
+
+# Preloaded into any program, with a sanitizer or without.
+$(SHIMS): $B/%.so: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared -o $@ $<
 
 $B/libeet.a: $(call objects,lib/*.c)
 	rm -f $@
@@ -87,7 +95,7 @@ unit: $(UNITS)
 		CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 $(RUNNER) $$t || { echo "# exit $$?"; failed=1; }; \
 	done; exit $$failed
 
-bats: all
+bats: all $(SHIMS)
 	@bats --formatter tap \
 		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$(nproc)) test
 
@@ -119,8 +127,14 @@ fuzz:
 fuzz-short:
 	@$(MAKE) fuzz FUZZ_SECONDS=4
 
-units: $(UNITS) $(LOADS)
+units: $(UNITS) $(LOADS) $(SHIMS)
 fuzzers: $(FUZZERS)
+
+# ROUNDS=, SEED= as it was printed
+torture: all $(SHIMS)
+	PATH=$(EET_BIN):$$PATH test/torture/faults.py $(SEED:%=--seed %) --recoveries 50 \
+		$B/test/torture/faults.so
+	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds $(ROUNDS)
 
 bench: all $(LOADS)
 	PATH=$(EET_BIN):$(abspath $B/test/bench):$$PATH test/bench/run
@@ -181,8 +195,8 @@ distcheck: dist
 clean:
 	rm -rf $B
 
-.PHONY: all setup demo check unit bats pytest pytest-newest valgrind asan fuzz fuzz-short fuzzers units bench lint \
-	lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang install \
-	install-completions dist distcheck clean
+.PHONY: all setup demo check unit bats pytest pytest-newest valgrind asan fuzz fuzz-short fuzzers \
+	units torture bench lint lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc \
+	lint-clang install install-completions dist distcheck clean
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -7,3 +7,9 @@ load helper
 	export TMPDIR=$PWD
 	"$EET_ROOT/test/torture/kill.py" --rounds 10 --streams 12 --seconds 0.4
 }
+
+@test "torture: killed at points where files change, recovery too" {
+	export TMPDIR=$PWD
+	"$EET_ROOT/test/torture/faults.py" --every 4 --recoveries 2 \
+		"${EET_BIN%/bin}/test/torture/faults.so"
+}
