@@ -19,7 +19,7 @@ client() {
 # frames DIR: how many each session has, from the index, and how it ended.
 frames() {
 	jq -r 'select(.event == "session") | "\(.session):\(.frames):\(.close_code)"' "$1/index.jsonl" |
-		tr '\n' ' '
+		sort -n | tr '\n' ' '
 }
 
 # complete DIR: nothing in it still grows.
@@ -109,8 +109,7 @@ complete() {
 	run -0 --separate-stderr eet-listen -q localhost:0 --spool out -t 0 -- ./send
 	expected=
 	for n in {1..8}; do expected+="$n:2000:1006 "; done
-	[ "$(jq -r 'select(.event == "session") | "\(.session):\(.frames):\(.close_code)"' \
-		out/index.jsonl | sort -n | tr '\n' ' ')" = "$expected" ]
+	[ "$(frames out)" = "$expected" ]
 	complete out
 	# A slow reader holds it back; all is there in the end.
 	run -0 --separate-stderr bash -c 'set -o pipefail
