@@ -4,12 +4,10 @@
 load helper
 
 @test "torture: killed at random moments, server, listener, rotator, both" {
-	export TMPDIR=$PWD
-	"$EET_ROOT/test/torture/kill.py" --rounds 10 --streams 12 --seconds 0.4
+	TMPDIR=$PWD "$EET_ROOT/test/torture/kill.py" --rounds 10 --streams 12 --seconds 0.4
 }
 
 @test "torture: killed at points where files change, recovery too" {
-	export TMPDIR=$PWD
-	"$EET_ROOT/test/torture/faults.py" --every 4 --recoveries 2 \
+	TMPDIR=$PWD "$EET_ROOT/test/torture/faults.py" --every 4 --recoveries 2 \
 		"${EET_BIN%/bin}/test/torture/faults.so"
 }
