@@ -469,6 +469,7 @@ session_begin(struct convert *c, const struct log_record *rec)
 	if (s->recode && h->codec == WIRE_ADPCM) {
 		if (set->layout_given && !set->encode) {
 			s->verdict = (struct adpcm_verdict){ set->layout, ADPCM_GIVEN };
+			tell_layout(c, s);
 			if (adpcm_layout_allowed(set->layout, h->channels))
 				return true;
 			cli_warnx("%s: offset %" PRIu64 ": session %" PRIu32 " (stream %" PRIu32
