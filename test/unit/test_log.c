@@ -369,6 +369,7 @@ windows(void **state)
 			log_window(r, window, bounds[i] - done);
 			done = bounds[i++];
 		}
+		free(window);
 		text = finish(&rd, r, &rec);
 		assert_string_equal(text, small_mux_events);
 		free(text);
