@@ -184,6 +184,9 @@ recorder_close(struct recorder *r)
 	int status = r->damaged > 0 ? CLI_EDATA : CLI_OK, e;
 	uint64_t dropped;
 
+	/* Segments or commands are left to the next start. */
+	if (spool_reap(r->spool) != 1)
+		status = CLI_EFAIL;
 	spool_close(r->spool);
 	dropped = lines_end(r->list, r->full ? LIST_HURRY_MS : LIST_PATIENCE_MS, &e);
 	if (e != 0 && !r->reader_gone) {

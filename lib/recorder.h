@@ -99,7 +99,7 @@ bool recorder_full(const struct recorder *r);
 
 /*
  * Close the spool and end the list.  Returns the exit status: CLI_OK, CLI_EFAIL when
- * the list's reader died, CLI_EDATA when what was stored is damaged.
+ * something is left to the next start or the list's reader died, CLI_EDATA when what was stored is damaged.
  */
 int recorder_close(struct recorder *r);
 

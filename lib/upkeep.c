@@ -25,7 +25,8 @@ struct upkeep {
 	struct completer *completer;
 	int epoll;
 	int timer; /* limits are looked at once a second, because what grows fills the disk too */
-	struct exec *exec;           /* NULL: no command */
+	struct exec *exec; /* NULL: no command */
+	void *waiting;     /* without one: names of segments whose command waits, tsearch(3) */
 	struct retention *retention; /* NULL: everything is kept */
 	int said;                    /* errno of a removal that failed, so that it is said once */
 };
@@ -138,16 +139,20 @@ take_up(const void *node, VISIT visit, void *arg)
 		p->error = errno;
 }
 
+/* Without --exec they wait for a start that has it, and are kept until then. */
 static int
-take_up_pending(struct upkeep *u, int index)
+look_at_pending(struct upkeep *u, int index)
 {
 	struct pending p = { .upkeep = u };
 
 	if (index_each(index, note_pending, &p) == -1)
 		p.error = errno;
-	if (p.error == 0)
+	if (p.error == 0 && u->exec != NULL)
 		twalk_r(p.tree, take_up, &p);
-	tdestroy(p.tree, free);
+	if (u->exec != NULL)
+		tdestroy(p.tree, free);
+	else
+		u->waiting = p.tree;
 	errno = p.error;
 	return p.error == 0 ? 0 : -1;
 }
@@ -172,11 +177,11 @@ begin_exec(struct upkeep *u, int index)
 	if (o->exec == NULL)
 		return 0;
 	u->exec = exec_new(u->dir->path, o->exec, o->exec_jobs);
-	return u->exec != NULL && watch(u, exec_fd(u->exec)) == 0 ? take_up_pending(u, index) : -1;
+	return u->exec != NULL && watch(u, exec_fd(u->exec)) == 0 ? look_at_pending(u, index) : -1;
 }
 
 static int
-begin_retention(struct upkeep *u)
+begin_retention(struct upkeep *u, int index)
 {
 	const struct retention_limits *l = &u->options->keep;
 	struct itimerspec second = { .it_value.tv_nsec = 1, .it_interval.tv_sec = 1 };
@@ -186,6 +191,8 @@ begin_retention(struct upkeep *u)
 	u->retention = retention_new(u->dir, l);
 	u->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (u->retention == NULL || u->timer == -1 || watch(u, u->timer) == -1)
+		return -1;
+	if (u->exec == NULL && look_at_pending(u, index) == -1)
 		return -1;
 	return timerfd_settime(u->timer, 0, &second, NULL);
 }
@@ -202,7 +209,7 @@ upkeep_new(const struct segment_dir *d, int index, const struct spool_options *o
 		return NULL;
 	*u = (struct upkeep){ .dir = d, .options = o, .completer = c, .timer = -1 };
 	u->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (u->epoll != -1 && begin_exec(u, index) == 0 && begin_retention(u) == 0)
+	if (u->epoll != -1 && begin_exec(u, index) == 0 && begin_retention(u, index) == 0)
 		return u;
 	e = errno;
 	upkeep_free(u);
@@ -225,6 +232,7 @@ upkeep_free(struct upkeep *u)
 	if (u->exec != NULL)
 		exec_each(u->exec, name_abandoned, u);
 	exec_free(u->exec);
+	tdestroy(u->waiting, free);
 	retention_free(u->retention);
 	if (u->timer != -1)
 		close(u->timer);
@@ -275,7 +283,7 @@ needed(void *arg, const struct name *n)
 {
 	const struct upkeep *u = arg;
 
-	return u->exec != NULL && exec_has(u->exec, n);
+	return u->exec != NULL ? exec_has(u->exec, n) : tfind(n, &u->waiting, compare) != NULL;
 }
 
 static void

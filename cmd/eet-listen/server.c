@@ -193,6 +193,14 @@ peer_closes(struct client *c, uint8_t *in, size_t len)
 	uint16_t code = len == 0 ? 1005 : LWS_CLOSE_STATUS_PROTOCOL_ERR;
 	bool sound = len <= 2;
 
+	if (c->queued) {
+		/* Refused in this very turn: it still has to hear why. */
+		TAILQ_REMOVE(&c->server->ending, c, ending_entry);
+		c->queued = false;
+		lws_close_reason(c->wsi, (enum lws_close_status)c->close_code,
+		    (unsigned char *)c->close_reason, strlen(c->close_reason));
+		return -1;
+	}
 	if (c->ending)
 		return 0;
 	c->ending = true;
