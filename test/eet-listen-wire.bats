@@ -304,3 +304,19 @@ py() {
 		assert log[10][2].reason == "schöner Grund"
 	PY
 }
+
+@test "listen: who closes right behind a message that is refused hears why all the same" {
+	start_listen -o log
+	py "$port" <<-'PY'
+		import struct, sys
+		from wsclient import *
+		for _ in range(10):
+		    ws = connect(sys.argv[1])
+		    ws.raw(ws_frame(BINARY, handshake()) + ws_frame(BINARY, frame(0, bytes(642)))
+		           + ws_frame(8, struct.pack(">H", 1000)))
+		    got = ws.closed(answer=False)
+		    assert got == (1009, "frame seq 0: payload 642 bytes, at most 640 (frame_samples 320)"), got
+	PY
+	stop listen
+	[ "$status" = 0 ]
+}

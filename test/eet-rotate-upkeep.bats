@@ -308,3 +308,17 @@ handled() {
 	run -2 --separate-stderr eet-rotate --sync often out < /dev/null
 	[[ $stderr == "eet-rotate: --sync often: "* ]]
 }
+
+@test "upkeep: what is pending is kept by a start without --exec, too" {
+	in=$EET_ROOT/data/logs/three.mux spawn rotate eet-rotate -q -t 1 --exec false out
+	wait_for grep -q '"event":"session","eet":null,"wav":null,"session":3' out/index.jsonl
+	kill -KILL "${pids[rotate]}"
+	finish rotate
+	run -0 --separate-stderr eet-rotate --keep-bytes 1 out < /dev/null
+	[ "$(find out -name '*.eet' | wc -l)" = 3 ]
+	# shellcheck disable=SC2016 # for the command's shell
+	run -0 --separate-stderr eet-rotate --exec 'echo "$EET_NAME" >> ran' out < /dev/null
+	[ "$(sort -u ran | wc -l)" = 3 ]
+	run -0 --separate-stderr eet-rotate --keep-bytes 1 out < /dev/null
+	[ "$(find out -name '*.eet' | wc -l)" = 0 ]
+}
