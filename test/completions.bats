@@ -41,7 +41,7 @@ complete_words() {
 @test "completions: bash and zsh know all programs, and no others" {
 	programs | sort > want
 	bash -c 'source "$0"; complete -p' "$completions/eet.bash" | grep -oE '[^ ]+$' | sort > have
-	diff <(grep -vx eet-adpcm want) <(grep -vx eet-adpcm have)
+	diff want have
 	sed -n '1s/#compdef //p' "$completions/_eet" | tr ' ' '\n' | sort | diff have -
 }
 

@@ -103,7 +103,7 @@ enum { OPTION_RAW = 0x100, OPTION_STREAM_ID, OPTION_TIMESTAMP };
 	"                       of raw samples\n" \
 	"  -n, --frame-samples SAMPLES\n" \
 	"                       per channel in a frame, or in a WAV's block; 20 ms\n" \
-	"                       -r, -c, -n: the format of a log without handshake\n" \
+	"                       with -r and -c: the format of a log without handshake\n" \
 	"      --codec CODEC    and its codec, pcm or adpcm, if it is not to be guessed\n" \
 	"      --recover        go on behind damage with the next sound record\n" CLI_HELP
 
