@@ -119,8 +119,10 @@ audio_encode_file(const struct settings *set, struct source *src, struct out *ou
 		    WIRE_MAX_CHANNELS);
 	tell_format(src->label, &audio);
 	s = samples_new(set, out, (uint32_t)audio.rate, (unsigned)audio.channels, audio.samples);
-	if (s == NULL)
+	if (s == NULL) {
+		wav_read_end(r, text, &failed);
 		return CLI_EFAIL;
+	}
 	written = encode(src, fd, r, (unsigned)audio.channels, s);
 	if (written && !src->regular)
 		drain(fd);

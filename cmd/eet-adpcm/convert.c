@@ -9,11 +9,9 @@
 #include "cli.h"
 #include "input.h"
 #include "packer.h"
-#include "pcm.h"
-#include "samples.h"
+#include "recording.h"
 #include "stop.h"
 #include "survey.h"
-#include "wav.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -82,13 +80,8 @@ struct convert {
 	uint8_t *payload;
 	size_t values; /* that there is room for */
 
-	/* When it is samples that are wanted. */
 	bool want_samples;
-	struct samples *samples;
-	struct pcm rules;
-	struct wire_handshake format; /* of the latest session, as PCM */
-	uint32_t number; /* that session's, or the first one's without frames; 0: none */
-	bool open;
+	struct recording recording;
 };
 
 static void
@@ -110,91 +103,6 @@ static bool
 decodes(const struct settings *set)
 {
 	return !set->encode || set->wav != NULL;
-}
-
-/*
- * ---- Samples, in the order of their seq, of one session after the other ----
- */
-
-static bool
-samples_begin(struct convert *c)
-{
-	const struct wire_handshake *h = &c->format;
-
-	c->samples = samples_new(c->set, c->out, h->sample_rate, h->channels, WAV_UNKNOWN);
-	if (c->samples == NULL)
-		fail(c, CLI_EFAIL);
-	return c->samples != NULL;
-}
-
-/* A session's first frame.  False: its samples can't follow those before, which was said. */
-static bool
-samples_join(struct convert *c, const struct event *ev)
-{
-	const struct session *s = ev->session;
-	struct wire_handshake h = s->format;
-
-	h.codec = WIRE_PCM16;
-	if (c->samples != NULL &&
-	    (c->open || h.stream_id != c->format.stream_id || !wire_same_format(&h, &c->format))) {
-		cli_warnx("%s: offset %" PRIu64 ": session %" PRIu32 " (stream %" PRIu32
-			  ") %s %" PRIu32 " (stream %" PRIu32
-			  "): choose one with eet-demux -S SESSION",
-		    c->src->label, ev->offset, s->number, h.stream_id,
-		    c->open ? "begins during session" : "has another format or id than session",
-		    c->number, c->format.stream_id);
-		fail(c, CLI_EUSAGE);
-		return false;
-	}
-	if (c->samples != NULL)
-		pcm_join(&c->rules, &h, ev->seq);
-	else
-		pcm_init(&c->rules, &h, ADPCM_STATE, true);
-	c->format = h;
-	c->number = s->number;
-	c->open = true;
-	return c->samples != NULL || samples_begin(c);
-}
-
-static bool
-samples_frame(struct convert *c, const struct event *ev, uint32_t n)
-{
-	const struct wire_frame f = { .seq = ev->seq,
-		.length = 2 * ev->session->format.channels * n };
-	struct pcm_step step;
-
-	if ((!c->open || c->number != ev->session->number) && !samples_join(c, ev))
-		return false;
-	step = pcm_plan(&c->rules, &f);
-	if (samples_silence(c->samples, step.silence) &&
-	    samples_put(c->samples, c->pcm, step.samples))
-		return true;
-	fail(c, CLI_EFAIL);
-	return false;
-}
-
-static void
-samples_finish(struct convert *c)
-{
-	const struct stream *s = &c->rules.stream;
-	uint64_t gaps = c->rules.gaps + s->gaps, repeats = c->rules.repeats + s->repeats;
-
-	if (c->samples == NULL && c->status != CLI_EFAIL && !c->over) {
-		if (c->number == 0) {
-			cli_warnx("%s: no audio in it", c->src->label);
-			c->status = CLI_EDATA;
-		} else {
-			samples_begin(c);
-		}
-	}
-	if (gaps + repeats > 0)
-		cli_note(0,
-		    "%s: gaps: %" PRIu64 " (frames missing: %" PRIu64 ", not filled: %" PRIu64
-		    "), repeats: %" PRIu64,
-		    c->src->label, gaps, c->rules.gap_frames + s->gap_frames, c->rules.unfilled,
-		    repeats);
-	if (!samples_end(c->samples, c->status != CLI_EFAIL))
-		c->status = CLI_EFAIL;
 }
 
 /*
@@ -252,8 +160,14 @@ put_frame(struct convert *c, const struct event *ev)
 	uint16_t codec = c->set->encode ? WIRE_ADPCM : WIRE_PCM16;
 	size_t skip = log_is_mux(c->log) ? 0 : LOG_HEADER_SIZE;
 
-	if (c->want_samples)
-		return samples_frame(c, ev, n);
+	if (c->want_samples) {
+		int status = recording_frame(&c->recording, s->number, &s->format, ev->offset,
+		    ev->seq, c->pcm, n);
+
+		if (status != CLI_OK)
+			fail(c, status);
+		return status == CLI_OK;
+	}
 	if (codec == WIRE_ADPCM)
 		length = packer_block(s->packer, c->pcm, n, ev->seq, c->payload);
 	else
@@ -306,8 +220,8 @@ deliver(struct convert *c, const struct event *ev)
 		sound = put_frame(c, ev);
 	else if (!c->want_samples)
 		sound = out_add(c->out, ev->bytes, ev->length);
-	else if (ev->kind == LOG_CLOSE && ev->session->number == c->number)
-		c->open = false;
+	else if (ev->kind == LOG_CLOSE)
+		recording_close(&c->recording, ev->session->number);
 	if (ev->kind == LOG_CLOSE)
 		session_end(c, ev->session);
 	if (!sound && !c->over)
@@ -464,6 +378,8 @@ session_begin(struct convert *c, const struct log_record *rec)
 	s->number = rec->session->number;
 	s->format = *h;
 	s->recode = c->want_samples || (h->codec == WIRE_PCM16) == set->encode;
+	if (c->want_samples)
+		recording_open(&c->recording, s->number, h);
 	if (s->recode && !make_room(c, h))
 		return system_failed(c);
 	if (s->recode && h->codec == WIRE_ADPCM) {
@@ -491,10 +407,6 @@ session_begin(struct convert *c, const struct log_record *rec)
 		if ((s->packer = malloc(sizeof *s->packer)) == NULL)
 			return system_failed(c);
 		packer_init(s->packer, c->encoder, set->layout, h->channels, h->frame_samples);
-	}
-	if (c->want_samples && c->number == 0) {
-		c->format = *h;
-		c->number = s->number;
 	}
 	return true;
 }
@@ -558,7 +470,9 @@ take(struct convert *c, const struct log_record *rec)
 static void
 fill(struct convert *c)
 {
-	if (c->samples != NULL ? !samples_flush(c->samples) : !out_flush(c->out)) {
+	const struct recording *r = &c->recording;
+
+	if (r->samples != NULL ? !samples_flush(r->samples) : !out_flush(c->out)) {
 		fail(c, CLI_EFAIL);
 	} else if (c->src->regular ? stop_now() : !stop_wait(c->src->fd)) {
 		cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
@@ -605,6 +519,7 @@ begin(struct convert *c, struct source *src)
 	c->src = src;
 	c->last = &c->first;
 	c->want_samples = set->wav != NULL || (!set->encode && set->raw);
+	c->recording = (struct recording){ .set = set, .out = c->out, .label = src->label };
 	if (!src->regular) {
 		c->log = log_new(src->fd, &set->log);
 		if (c->log != NULL && log_unread(c->log, src->head, src->head_len) == 0)
@@ -639,7 +554,7 @@ convert(const struct settings *set, struct source *src, struct out *out)
 			decide(&c, s);
 	drain(&c);
 	if (c.want_samples)
-		samples_finish(&c);
+		c.status = recording_end(&c.recording, c.status);
 	else if (!out_flush(out))
 		c.status = CLI_EFAIL;
 end:
