@@ -426,6 +426,12 @@ has_floats(int format)
 	}
 }
 
+bool
+wav_read_needs_file(const uint8_t head[4])
+{
+	return memcmp(head, "ID3", 3) == 0 || (head[0] == 0xff && (head[1] & 0xe0) == 0xe0);
+}
+
 struct wav_reader *
 wav_read_new(int fd, struct wav_audio *o, char texto[WAV_TEXT], bool *failedo)
 {

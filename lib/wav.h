@@ -77,6 +77,13 @@ struct wav_audio {
 };
 
 /*
+ * Does a file with these first bytes need to be one, because it can't be read from a pipe?  Not all
+ * that can't be is known by them, but what is must not be tried: libsndfile 1.2 would read an MP3
+ * from beyond its buffer.
+ */
+bool wav_read_needs_file(const uint8_t head[4]);
+
+/*
  * Open what fd has from where it stands; a pipe will do for those formats that can be read
  * strictly forward.  fd stays the caller's.  NULL if that can't be, and texto says why;
  * *failedo: because of the system.

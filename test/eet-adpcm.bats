@@ -188,7 +188,7 @@ records() {
 	eet-adpcm -e pcm.eet | cmp - log
 	cat pcm.eet | eet-adpcm -e | cmp - log
 	for type in flac aiff au w64; do
-		sox song.wav song.$type
+		sndfile-convert song.wav song.$type
 		eet-adpcm -e song.$type | cmp - log
 	done
 	for type in aiff au w64; do
@@ -248,6 +248,12 @@ records() {
 	[ -z "$output" ]
 	run -3 --separate-stderr bash -c 'cat text | eet-adpcm -e'
 	[[ $stderr == "eet-adpcm: standard input: neither a log nor audio that can be read from a pipe: "* ]]
+
+	ffmpeg -v error -i "$data/stereo_44k1.wav" song.mp3
+	eet-adpcm -e song.mp3 | eet-wav -q -o out.wav
+	[ "$(soxi -r out.wav)" = 44100 ]
+	run -3 --separate-stderr bash -c 'cat song.mp3 | eet-adpcm -e'
+	[ "$stderr" = "eet-adpcm: standard input: MP3 can't be read from a pipe" ]
 
 	head -c 100000 "$data/stereo_44k1.wav" > cut.wav
 	run -3 --separate-stderr eet-adpcm -e -o cut.out.wav cut.wav

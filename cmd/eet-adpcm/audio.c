@@ -97,14 +97,18 @@ encode(struct source *src, int fd, struct wav_reader *r, unsigned ch, struct sam
 int
 audio_encode_file(const struct settings *set, struct source *src, struct out *out)
 {
-	int fd = source_descriptor(src), status = CLI_OK;
+	int fd, status = CLI_OK;
 	struct wav_audio audio;
 	struct wav_reader *r;
 	struct samples *s;
 	char text[WAV_TEXT];
 	bool failed, written, whole;
 
-	if (fd == -1)
+	if (!src->regular && src->head_len == SOURCE_HEAD && wav_read_needs_file(src->head)) {
+		cli_warnx("%s: MP3 can't be read from a pipe", src->label);
+		return CLI_EDATA;
+	}
+	if ((fd = source_descriptor(src)) == -1)
 		return CLI_EFAIL;
 	if ((r = wav_read_new(fd, &audio, text, &failed)) == NULL) {
 		cli_warnx("%s: neither a log nor audio that can be read%s: %s", src->label,

@@ -614,6 +614,11 @@ reads_what_is_not_whole(void **state)
 		assert_true(wav_read_end(r, text, &failed));
 	}
 
+	assert_true(wav_read_needs_file((const uint8_t *)"ID3\4"));
+	assert_true(wav_read_needs_file((const uint8_t *)"\xff\xfb\x90\x44"));
+	assert_false(wav_read_needs_file((const uint8_t *)"RIFF"));
+	assert_false(wav_read_needs_file((const uint8_t *)"\xff\x1b\x90\x44"));
+
 	/* No audio at all; nothing that can be read. */
 	assert_int_equal(pwrite(fd, "no audio", 8, 0), 8);
 	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
