@@ -369,22 +369,46 @@ greedy(const int16_t *in, uint32_t n, struct adpcm_state *state, uint8_t *codes)
 	return cost;
 }
 
-/* Find good codes for n (at most PIECE) samples.  Moves *state on. */
+/* From which step index does the greedy encoder do best, if it begins at the first sample? */
+static void
+begin_greedy(const int16_t *in, uint32_t n, struct adpcm_state *state)
+{
+	struct adpcm_state best = { n > 0 ? in[0] : 0, 0 };
+	uint8_t codes[PIECE];
+	float least = DEAD, cost;
+
+	for (uint8_t index = 0; index <= ADPCM_MAX_INDEX && n > 0; index++) {
+		*state = (struct adpcm_state){ in[0], index };
+		if ((cost = greedy(in, n, state, codes)) < least) {
+			least = cost;
+			best.index = index;
+		}
+	}
+	*state = best;
+}
+
+/*
+ * Find good codes for n (at most PIECE) samples.  Moves *state on.  free: it need not be the index
+ * to begin with; *state becomes the one that was begun with in *begino.
+ */
 static void
 find_codes(struct encoder *e, const int16_t *in, uint32_t n, struct adpcm_state *state,
-    uint8_t *codes)
+    bool free_index, uint8_t *codes, struct adpcm_state *begino)
 {
 	struct states *st = &e->states[0];
-	const struct adpcm_state start = *state;
 	int lane = INDEX_0;
 	uint32_t i, rank = 0;
 
+	*begino = *state;
 	e->bound = greedy(in, n, state, codes);
 	for (unsigned r = 0; r < e->width; r++)
 		for (int l = 0; l < LANES; l++)
 			st->cost[r][BEFORE + l] = DEAD;
-	st->cost[0][BEFORE + INDEX_0 + start.index] = 0;
-	st->predictor[0][BEFORE + INDEX_0 + start.index] = start.predictor;
+	for (int l = INDEX_0; l <= INDEX_MAX; l++) {
+		st->predictor[0][BEFORE + l] = begino->predictor;
+		if (free_index || l == INDEX_0 + begino->index)
+			st->cost[0][BEFORE + l] = 0;
+	}
 	for (i = 0; i < n; i++, st = &e->states[i & 1])
 		step(e, in[i], st, &e->states[~i & 1], e->how + (size_t)i * e->width);
 	for (int l = INDEX_0; l <= INDEX_MAX; l++)
@@ -402,36 +426,61 @@ find_codes(struct encoder *e, const int16_t *in, uint32_t n, struct adpcm_state 
 		rank = (uint32_t)how >> HOW_RANK & (MAX_WIDTH - 1);
 		lane = (how >> HOW_LANE) - climb(codes[i]);
 	}
+	begino->index = (uint8_t)(lane - INDEX_0);
+}
+
+/* Copy every stride-th value. */
+static void
+gather(const int16_t *in, size_t stride, uint32_t n, int16_t *out)
+{
+	for (uint32_t i = 0; i < n; i++)
+		out[i] = in[i * stride];
+}
+
+static void
+store_header(uint8_t *p, const struct adpcm_state *s)
+{
+	le16_store(p, (uint16_t)s->predictor);
+	p[2] = s->index;
+	p[3] = 0;
 }
 
 uint32_t
 encode_block(struct encoder *e, enum adpcm_layout layout, unsigned ch, const int16_t *in,
     uint32_t samples, struct adpcm_state *state, uint8_t *out)
 {
-	uint32_t length = adpcm_block_length(layout, ch, samples), n;
-	uint8_t *p = out, *end = out + length, codes[PIECE];
+	uint32_t length = adpcm_block_length(layout, ch, samples), first = layout == ADPCM_WAV, n;
+	uint8_t *p = out + (size_t)HEADER_SIZE * ch, codes[PIECE];
+	bool any[ADPCM_MAX_CHANNELS];
+	struct adpcm_state begin;
 	int16_t piece[PIECE];
 
+	for (unsigned c = 0; c < ch; c++) {
+		any[c] = state[c].index == ENCODE_ANY_INDEX;
+		if (!any[c])
+			continue;
+		n = samples - first < PIECE ? samples - first : PIECE;
+		gather(in + (size_t)first * ch + c, ch, n, piece);
+		begin_greedy(piece, n, &state[c]);
+	}
 	if (e->width == 0)
 		return adpcm_encode(layout, ch, in, samples, state, out);
-	for (unsigned c = 0; c < ch; c++, p += HEADER_SIZE) {
+	memset(p, 0, length - (size_t)HEADER_SIZE * ch);
+	for (unsigned c = 0; c < ch; c++) {
 		if (layout == ADPCM_WAV)
 			state[c].predictor = in[c];
-		le16_store(p, (uint16_t)state[c].predictor);
-		p[2] = state[c].index;
-		p[3] = 0;
+		store_header(out + (size_t)HEADER_SIZE * c, &state[c]);
 	}
-	if (layout == ADPCM_WAV) {
-		in += ch;
-		samples--;
-	}
-	memset(p, 0, (size_t)(end - p));
-	for (; samples > 0; samples -= n, in += (size_t)n * ch, p += (size_t)n / 2 * ch) {
-		n = samples < PIECE ? samples : PIECE;
+	in += (size_t)first * ch;
+	samples -= first;
+	for (uint32_t at = 0; at < samples;
+	     at += n, in += (size_t)n * ch, p += (size_t)n / 2 * ch) {
+		n = samples - at < PIECE ? samples - at : PIECE;
 		for (unsigned c = 0; c < ch; c++) {
-			for (uint32_t i = 0; i < n; i++)
-				piece[i] = in[(size_t)i * ch + c];
-			find_codes(e, piece, n, &state[c], codes);
+			gather(in + c, ch, n, piece);
+			find_codes(e, piece, n, &state[c], any[c] && at == 0, codes, &begin);
+			if (at == 0)
+				store_header(out + (size_t)HEADER_SIZE * c, &begin);
 			for (uint32_t i = 0; i < n; i++) {
 				uint8_t *group = p + ((size_t)i / GROUP * ch + c) * GROUP_SIZE;
 

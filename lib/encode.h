@@ -18,7 +18,11 @@
 
 #include <stdint.h>
 
-enum { ENCODE_MAX_EFFORT = 9 };
+enum {
+	ENCODE_MAX_EFFORT = 9,
+	ENCODE_ANY_INDEX =
+	    255 /* a stream's first block may begin in any state: a good one is found */
+};
 
 struct encoder;
 
@@ -32,7 +36,10 @@ struct encoder *encode_new(unsigned effort);
 /* NULL is fine. */
 void encode_free(struct encoder *e);
 
-/* As adpcm_encode(), for ADPCM_STATE and ADPCM_WAV. */
+/*
+ * As adpcm_encode(), for ADPCM_STATE and ADPCM_WAV; and state[c].index may be ENCODE_ANY_INDEX.
+ * A sound that begins loud would be distorted for a while if the step size had to grow first.
+ */
 uint32_t encode_block(struct encoder *e, enum adpcm_layout layout, unsigned ch, const int16_t *in,
     uint32_t samples, struct adpcm_state *state, uint8_t *out);
 

@@ -13,6 +13,8 @@ packer_init(struct packer *p, struct encoder *e, enum adpcm_layout layout, unsig
 	p->layout = layout;
 	p->ch = ch;
 	p->n = n;
+	for (unsigned c = 0; c < ch; c++)
+		p->state[c].index = ENCODE_ANY_INDEX;
 	adpcm_sniff_init(&p->sniff, ch, n);
 }
 

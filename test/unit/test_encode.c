@@ -61,6 +61,8 @@ round_trip(struct encoder *s, enum adpcm_layout layout, unsigned ch, uint32_t n,
 	bool damaged = false;
 	double error = 0;
 
+	for (unsigned c = 0; c < ch; c++)
+		state[c].index = c % 2 == 0 ? 0 : ENCODE_ANY_INDEX;
 	for (size_t at = 0; at < samples; at += n, in += (size_t)n * ch) {
 		uint32_t part = samples - at < n ? (uint32_t)(samples - at) : n;
 		uint32_t length = adpcm_block_length(layout, ch, part);
@@ -257,6 +259,54 @@ chain(void **state)
 			}
 }
 
+/* A stream that begins loud is as good at its beginning as later, if it may begin in any state. */
+static void
+any_index(void **state)
+{
+	enum { SAMPLES = 160 };
+	int16_t in[2 * SAMPLES], out[2 * SAMPLES];
+
+	(void)state;
+	for (unsigned effort = 0; effort <= 4; effort++)
+		for (int l = 0; l < 2; l++) {
+			enum adpcm_layout layout = l == 0 ? ADPCM_STATE : ADPCM_WAV;
+			struct encoder *e = new_encoder(effort);
+			double error[2] = { 0 };
+
+			for (int free = 0; free < 2; free++) {
+				struct adpcm_state st[2] = { 0 }, decoder[2];
+				uint8_t block[512];
+				bool damaged = false;
+				uint32_t length;
+
+				/* Loud from the start on the left, silence on the right. */
+				for (int i = 0; i < SAMPLES; i++) {
+					in[2 * i] = (int16_t)(20000 * cos(i * 0.9));
+					in[2 * i + 1] = 0;
+				}
+				if (free)
+					st[0].index = st[1].index = ENCODE_ANY_INDEX;
+				length = encode_block(e, layout, 2, in, SAMPLES, st, block);
+				adpcm_decode(layout, 2, SAMPLES, block, length, decoder, out,
+				    &damaged);
+				assert_false(damaged);
+				for (int c = 0; c < 2; c++) {
+					assert_int_equal(decoder[c].index, st[c].index);
+					assert_int_equal(decoder[c].predictor, st[c].predictor);
+				}
+				for (int i = 0; i < SAMPLES; i++) {
+					error[free] += pow(in[2 * i] - out[2 * i], 2);
+					assert_int_equal(out[2 * i + 1], 0);
+				}
+				if (free)
+					assert_true(block[2] > 40);
+				assert_int_equal(block[6], 0);
+			}
+			assert_true(error[1] < error[0] / 3);
+			encode_free(e);
+		}
+}
+
 /* An encoder has no memory: another stream before changes nothing. */
 static void
 repeatable(void **state)
@@ -299,6 +349,7 @@ main(void)
 		cmocka_unit_test(silence),
 		cmocka_unit_test(optimum),
 		cmocka_unit_test(chain),
+		cmocka_unit_test(any_index),
 		cmocka_unit_test(repeatable),
 	};
 
