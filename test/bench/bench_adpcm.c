@@ -4,9 +4,12 @@
  *	bench_adpcm
  *
  * Prints a line for each case: layout, channels, samples a block, and million samples (all
- * channels) a second decoded and encoded, the best of several rounds.
+ * channels) a second decoded and encoded, the best of several rounds; then what each effort costs
+ * that eet-adpcm can take to encode.
  */
 #include "adpcm.h"
+
+#include "encode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +80,36 @@ measure(enum adpcm_layout layout, unsigned ch, uint32_t n)
 	free(adpcm);
 }
 
+/* Mono blocks of 20 ms at 48 kHz, the same again and again for half a second. */
+static void
+measure_effort(unsigned effort)
+{
+	enum { SAMPLES = 960 };
+	struct adpcm_state state = { 0, ENCODE_ANY_INDEX };
+	struct encoder *e = encode_new(effort);
+	double start = now(), took;
+	uint8_t block[SAMPLES];
+	int16_t pcm[SAMPLES];
+	uint32_t seed = 1;
+	unsigned blocks = 0;
+
+	if (e == NULL) {
+		perror("bench_adpcm");
+		exit(1);
+	}
+	for (int i = 0; i < SAMPLES; i++) {
+		seed = seed * 1664525 + 1013904223;
+		pcm[i] =
+		    (int16_t)((i % 200 < 100 ? i % 100 : 100 - i % 100) * 100 + (int)(seed >> 22));
+	}
+	do {
+		encode_block(e, ADPCM_STATE, 1, pcm, SAMPLES, &state, block);
+		blocks++;
+	} while ((took = now() - start) < 0.5);
+	printf("effort %u  encode %8.3f Ms/s\n", effort, (double)blocks * SAMPLES / took * 1e-6);
+	encode_free(e);
+}
+
 int
 main(void)
 {
@@ -89,5 +122,7 @@ main(void)
 	measure(ADPCM_WAV, 2, 505);
 	measure(ADPCM_STATE, 6, 160);
 	measure(ADPCM_STATE, 64, 160);
+	for (unsigned effort = 0; effort <= ENCODE_MAX_EFFORT; effort++)
+		measure_effort(effort);
 	return ferror(stdout) || fclose(stdout) != 0;
 }
