@@ -652,17 +652,19 @@ records() {
 @test "adpcm: a second signal, or 5 seconds: it ends with what there is" {
 	local kind options signals signal started
 
-	for kind in "raw:TERM TERM" "wav:TERM TERM" "log:HUP INT" wav:TERM; do
+	for kind in "raw:TERM TERM" "wav:TERM TERM" "log:HUP INT" "adpcm:TERM INT" wav:TERM; do
 		IFS=: read -r kind signals <<< "$kind"
 		case $kind in
 		wav) head -c $((44 + 1000)) "$data/speech_8k.wav" > part; options="-o out.wav" ;;
 		raw) head -c 1001 /dev/zero > part; options="--raw -r 8000 -c 1" ;;
 		log) "$logs" pcm "$data/speech_8k.wav" n=160 | head -c 1000 > part; options= ;;
+		adpcm) "$logs" state "$data/speech_8k.wav" n=160 | head -c 1000 > part; options=-d ;;
 		esac
+		[ "$kind" = adpcm ] || options="-e $options"
 		rm -f in out.wav
 		mkfifo in
 		# shellcheck disable=SC2086 # options
-		in=in spawn adpcm eet-adpcm -e $options
+		in=in spawn adpcm eet-adpcm $options
 		exec 7> in
 		cat part >&7
 		wait_for reading "$pid"
@@ -686,6 +688,10 @@ records() {
 		log)
 			grep -q "^eet-adpcm: standard input: offset 696: stopped here" adpcm.err
 			[ "$(size adpcm.out)" = $((32 + 2 * 96)) ]
+			;;
+		adpcm) # what waited to be understood is decoded
+			grep -q "^eet-adpcm: standard input: offset 992: stopped here" adpcm.err
+			[ "$(size adpcm.out)" = $((32 + 10 * 332)) ]
 			;;
 		esac
 	done

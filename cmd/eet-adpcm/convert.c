@@ -84,10 +84,18 @@ struct convert {
 	struct recording recording;
 };
 
+/* A failure of the system hides what the input is like. */
+static void
+set_status(struct convert *c, int status)
+{
+	if (c->status != CLI_EFAIL)
+		c->status = status;
+}
+
 static void
 fail(struct convert *c, int status)
 {
-	c->status = status;
+	set_status(c, status);
 	c->over = true;
 }
 
@@ -120,7 +128,7 @@ damaged_block(struct convert *c, const struct event *ev)
 			  ": ADPCM block is too short for its header, or its step index not "
 			  "0 to %d",
 		    c->src->label, ev->offset, s->number, ev->seq, ADPCM_MAX_INDEX);
-	c->status = CLI_EDATA;
+	set_status(c, CLI_EDATA);
 }
 
 /* A frame's samples, into c->pcm.  Returns how many per channel. */
@@ -416,14 +424,13 @@ static void
 open_record(const struct convert *c, const struct log_record *rec, struct event *ev,
     uint8_t buf[LOG_MAX_OPEN])
 {
-	struct session *s = ev->session;
-	size_t at = rec->record != NULL ? rec->record_length : 0;
-
 	/* A frame log may have begun without. */
-	memcpy(buf, at > 0 ? rec->record : rec->data,
-	    ev->length = at > 0 ? (uint32_t)at : rec->length);
+	const uint8_t *from = rec->record != NULL ? rec->record : rec->data;
+
+	ev->length = rec->record != NULL ? rec->record_length : rec->length;
 	ev->bytes = buf;
-	if (s->recode)
+	memcpy(buf, from, ev->length);
+	if (ev->session->recode)
 		le16_store(buf + (log_is_mux(c->log) ? LOG_HEADER_SIZE : 0) + 18,
 		    c->set->encode ? WIRE_ADPCM : WIRE_PCM16);
 }
@@ -477,10 +484,12 @@ fill(struct convert *c)
 	} else if (c->src->regular ? stop_now() : !stop_wait(c->src->fd)) {
 		cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
 		    c->src->label, log_offset(c->log));
-		c->status = CLI_EDATA;
+		set_status(c, CLI_EDATA);
 		log_eof(c->log);
 	} else if (log_fill(c->log) == -1 && errno != EAGAIN) {
-		system_failed(c);
+		cli_warn("%s: offset %" PRIu64, c->src->label, log_offset(c->log));
+		set_status(c, CLI_EFAIL);
+		log_eof(c->log);
 	}
 }
 
@@ -504,7 +513,7 @@ read_log(struct convert *c)
 		    !rec.made_up)
 			break;
 		if (input_report(c->src->label, c->log, &rec))
-			c->status = CLI_EDATA;
+			set_status(c, CLI_EDATA);
 		else if (!take(c, &rec))
 			break;
 	}
