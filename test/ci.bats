@@ -33,6 +33,7 @@ fake_make() {
 		pytest-bad) printf 't.py::one FAILED [ 5%%]\nt.py::two ERROR\nFAILED t.py::one - why\n'; exit 1 ;;
 		plain) echo fine ;;
 		plain-bad) exit 1 ;;
+		gone) rm -rf b ;;
 		skipped) echo 'ok 1 a # SKIP' ;;
 		esac
 	EOF
@@ -60,6 +61,7 @@ counts() {
 	counts 1 '1 passed, 1 failed' crash
 	counts 1 '0 passed, 2 failed' pytest-bad
 	counts 1 '0 passed, 1 failed' plain-bad
+	counts 1 '0 passed, 1 failed' gone
 	counts 1 '7 passed, 5 failed' plain-bad tap-bad crash pytest-bad tap pytest plain
 	[[ $output == *'tap-bad.log:not ok 2 b'* ]]
 }
