@@ -356,35 +356,6 @@ says() {
 	[ "$(echo out/*.part)" = 'out/*.part' ]
 }
 
-@test "listen: kill -9 loses nothing that was read a turn before, in a log and in a spool" {
-	for sink in '-o log' '--spool out'; do
-		# shellcheck disable=SC2086
-		start_listen -q $sink
-		py "$port" "$pid" <<-'PY'
-			import os, sys
-			from wsclient import *
-			port, pid = sys.argv[1], int(sys.argv[2])
-			clients = [connect(port) for i in range(10)]
-			for i, ws in enumerate(clients):
-			    ws.send(handshake(stream_id=i))
-			    ws.raw(b"".join(ws_frame(BINARY, frame(n, bytes([i]) * 640)) for n in range(300)))
-			for ws in clients:
-			    ws.send(b"", PING)
-			    ws.recv()
-			echo = connect(port, "/ws/echo")  # a turn later
-			os.kill(pid, 9)
-		PY
-		finish listen
-	done
-	[ "$(whole log | sort -u)" = 300 ]
-	start_listen -q --spool out
-	stop listen
-	[ "$(jq -sc 'map(select(.event == "segment") | [.frames, .recovered]) | unique' out/index.jsonl)" = \
-		'[[300,true]]' ]
-	[ "$(jq -s 'map(select(.event == "segment")) | length' out/index.jsonl)" = 10 ]
-	[ "$(echo out/*.part)" = 'out/*.part' ]
-}
-
 @test "listen: many connections that come and go, and crowds that say nothing" {
 	start_listen -q --handshake-timeout 2s
 	py "$port" "$pid" <<-'PY'
