@@ -95,9 +95,10 @@ unit: $(UNITS)
 		CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 $(RUNNER) $$t || { echo "# exit $$?"; failed=1; }; \
 	done; exit $$failed
 
+# Most tests wait most of the time.
 bats: all $(SHIMS)
 	@bats --formatter tap \
-		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$(nproc)) test
+		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$(($$(nproc) + 2))) test
 
 pytest: all
 	@timeout 600 $(PYTHON) -m pytest -v --color=no -p no:cacheprovider client/tests
