@@ -317,9 +317,9 @@ long_log() {
 
 @test "durability: cut: a log that is cut anywhere loses only its last, partial record" {
 	printf '0 OPEN 1 adpcm id=1\n0 FRAME 1 seq=0 count=5 step=0\n' > script
-	"$logs" mux < script > mux
-	"$logs" frames < script > frames
-	py mux frames <<-'PY'
+	"$logs" mux < script > log.mux
+	"$logs" frames < script > log.frames
+	py log.mux log.frames <<-'PY'
 		import json, os, struct, subprocess, sys
 
 		def run(command, data):
@@ -328,7 +328,7 @@ long_log() {
 
 		for path in sys.argv[1:]:
 		    log = open(path, "rb").read()
-		    mux = path == "mux"
+		    mux = path == "log.mux"
 		    at, ends = 0, {}  # end of each record: frames until there
 		    while at < len(log):
 		        opening = at == 0

@@ -143,7 +143,7 @@ example() {
 		# An example with --sessions 2 has seen enough by now, one with a command ends with it.
 		[[ $line == *--sessions* || $line == *' -- '* ]] || kill -INT "$listen"
 	fi
-	wait_for gone "${pids[example]}"
+	wait_for -t 90 gone "${pids[example]}"
 	finish example
 }
 
