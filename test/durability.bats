@@ -19,10 +19,6 @@ setup() {
 	cp "$BATS_FILE_TMPDIR"/*.eet .
 }
 
-py() {
-	PYTHONPATH=$EET_ROOT/test /usr/bin/python3 - "$@"
-}
-
 # Streams that go on until the server dies, and tell what it has stored.
 start_sending() {
 	spawn send "$EET_ROOT/test/send.py" --acks 20 --repeat 1000 "$url" "$@"

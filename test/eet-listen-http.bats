@@ -3,10 +3,6 @@
 # shellcheck disable=SC2154
 load helper
 
-py() {
-	PYTHONPATH=$EET_ROOT/test /usr/bin/python3 - "$@"
-}
-
 # reply METHOD PATH [CURL OPTION...]: status, body and some headers in $reply, $body and $headers.
 reply() {
 	local method=$1 path=$2

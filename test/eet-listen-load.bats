@@ -3,23 +3,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-py() {
-	PYTHONPATH=$EET_ROOT/test /usr/bin/python3 - "$@"
-}
-
-# on_tmpfs SIZE COMMAND...: where "small" is a file system of that size, its own.
-on_tmpfs() {
-	local size=$1
-
-	shift
-	mkdir -p small
-	exec unshare -m sh -c 'mount -t tmpfs -o size="$0" none small && exec "$@"' "$size" "$@"
-}
-
-can_mount() {
-	[ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null
-}
-
 # It has made "ready" known: sets $port.
 await_ready() {
 	read -r -t 20 url < ready
@@ -282,7 +265,7 @@ says() {
 }
 
 @test "listen: -o on a full disk: clients wait, said once, and it goes on when there is space" {
-	can_mount || skip "needs root, to mount a small file system"
+	needs_mount
 	start_small 1m -o small/log
 	flood 5000
 	wait_for says 'small/log: no space left'
@@ -307,7 +290,7 @@ says() {
 }
 
 @test "listen: SIGTERM while the disk is full: exit 1 within about a second, what was lost" {
-	can_mount || skip "needs root, to mount a small file system"
+	needs_mount
 	start_small 256k -q -o small/log
 	flood
 	wait_for says 'no space left'
@@ -321,7 +304,7 @@ says() {
 }
 
 @test "listen: --spool on a full disk waits, and goes on when there is space" {
-	can_mount || skip "needs root, to mount a small file system"
+	needs_mount
 	start_small 1m --spool small/out -t 1 --no-wav
 	flood 5000
 	wait_for says 'No space left'
@@ -338,7 +321,7 @@ says() {
 }
 
 @test "listen: SIGTERM while the spool's disk is full: exit 1; a restart completes what is there" {
-	can_mount || skip "needs root, to mount a small file system"
+	needs_mount
 	start_small 512k -q --spool small/out -t 1 --no-wav
 	flood
 	wait_for says 'No space left'

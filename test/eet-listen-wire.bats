@@ -3,10 +3,6 @@
 # shellcheck disable=SC2154
 load helper
 
-py() {
-	PYTHONPATH=$EET_ROOT/test /usr/bin/python3 - "$@"
-}
-
 @test "listen: each malformed message gets its code and reason; a healthy stream loses nothing" {
 	start_listen -o log --max-frame 2k
 	py "$port" > count <<-'PY'

@@ -3,10 +3,6 @@
 # shellcheck disable=SC2154
 load helper
 
-py() {
-	PYTHONPATH=$EET_ROOT/test /usr/bin/python3 - "$@"
-}
-
 # stream [PORT [PATH]]: one stream of three frames, whole.
 stream() {
 	py "${1:-$port}" "${2:-/ws}" <<-'PY'

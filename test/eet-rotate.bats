@@ -792,15 +792,6 @@ killed() {
 
 # --- a full disk ---
 
-# on_tmpfs SIZE COMMAND...: where "small" is a file system of that size, its own.
-on_tmpfs() {
-	local size=$1
-
-	shift
-	mkdir -p small
-	exec unshare -m sh -c 'mount -t tmpfs -o size="$0" none small && exec "$@"' "$size" "$@"
-}
-
 # Its files are reached through the process, and through descriptor 8 when that is gone.
 small() {
 	echo "/proc/$pid/root$PWD/small"
@@ -808,10 +799,6 @@ small() {
 
 more_files() {
 	[ "$(ls "$(small)/out" | wc -l)" -gt "$1" ]
-}
-
-can_mount() {
-	[ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null
 }
 
 ten_seconds() {
@@ -823,7 +810,7 @@ ten_seconds() {
 }
 
 @test "rotate: a full disk holds up; when there is space, it goes on" {
-	can_mount || skip "needs root, to mount a small file system"
+	needs_mount
 	ten_seconds > log
 	# 166 KB of frames and as much of WAV
 	in=log spawn rotate on_tmpfs 256k \
@@ -847,7 +834,7 @@ ten_seconds() {
 }
 
 @test "rotate: SIGTERM while the disk is full is answered at once, exit 1" {
-	can_mount || skip "needs root, to mount a small file system"
+	needs_mount
 	ten_seconds > log
 	in=log spawn rotate on_tmpfs 64k eet-rotate -t 1 small/out
 	wait_for grep -q 'No space left' rotate.err
@@ -869,7 +856,7 @@ full_and_killed() {
 }
 
 @test "recovery: a full disk is waited for" {
-	can_mount || skip "needs root, to mount a small file system"
+	needs_mount
 	full_and_killed
 	exec 8< "$(small)"
 	rm "$(small)/ballast"
@@ -881,7 +868,7 @@ full_and_killed() {
 }
 
 @test "recovery: SIGTERM while it waits for space is answered at once, exit 1; nothing is lost" {
-	can_mount || skip "needs root, to mount a small file system"
+	needs_mount
 	full_and_killed
 	exec 8< "$(small)"
 	kill -TERM "$pid"

@@ -150,6 +150,26 @@ gone() {
 	[[ ${stat##*) } == Z* ]]
 }
 
+# py [ARGUMENT...]: the program on stdin, which may import wsclient.
+py() {
+	PYTHONPATH=$EET_ROOT/test /usr/bin/python3 - "$@"
+}
+
+# on_tmpfs SIZE COMMAND...: where "small" is a file system of that size, its own.  For spawn.
+on_tmpfs() {
+	local size=$1
+
+	shift
+	mkdir -p small
+	# shellcheck disable=SC2016 # the inner shell expands
+	exec unshare -m sh -c 'mount -t tmpfs -o size="$0" none small && exec "$@"' "$size" "$@"
+}
+
+needs_mount() {
+	{ [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; } ||
+		skip "needs root, to mount a small file system"
+}
+
 # LeakSanitizer can't work in a process that is traced.
 strace() {
 	ASAN_OPTIONS=${ASAN_OPTIONS-}:detect_leaks=0 command strace "$@"
