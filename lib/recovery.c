@@ -416,7 +416,10 @@ recover_complete(struct recovery *rc, const struct found *f)
 	return status;
 }
 
-/* Never trusted: where there is still something to make it from, it is made again. */
+/*
+ * Never trusted: where there is still something to make it from, it is made again.  1: there is
+ * none any more; 0: it is not ours, and stays; -1: errno.
+ */
 static int
 recover_wav_part(struct recovery *rc, const struct found *f)
 {
@@ -424,20 +427,33 @@ recover_wav_part(struct recovery *rc, const struct found *f)
 	int fd, n;
 
 	if ((n = drop_second_name(rc, f, ".wav.part", ".wav")) != 0)
-		return n == -1 ? -1 : 0;
+		return n;
 	name_file(&f->name, ".wav.part", file);
 	if ((fd = open_ours(rc, file, true)) == -1)
 		return 0;
 	close(fd);
-	return remove_file(rc, file, "it is made again from its log");
+	return remove_file(rc, file, "it is made again from its log") == -1 ? -1 : 1;
 }
 
 static int
 recover(struct recovery *rc, const struct found *f)
 {
-	if (f->has[NAME_WAV_PART] && recover_wav_part(rc, f) == -1)
+	bool complete = f->has[NAME_EET] && !f->listed;
+	int n = f->has[NAME_WAV_PART] ? recover_wav_part(rc, f) : 1;
+
+	if (n == -1)
 		return -1;
-	if (f->has[NAME_EET] && !f->listed && recover_complete(rc, f) == -1)
+	if (n == 0 && rc->dir->wav && (complete || f->has[NAME_EET_PART])) {
+		char file[NAME_FILE_SIZE];
+
+		name_file(&f->name, complete ? ".eet" : ".eet.part", file);
+		report(rc, SPOOL_WARNING, file, "has no place for its WAV, left as it is");
+		return 0;
+	}
+	if (complete && recover_complete(rc, f) == -1)
+		return -1;
+	/* Two logs of one name would be made one WAV.part: the second gets another name, but later. */
+	if (complete && f->has[NAME_EET_PART] && rc->n_jobs > 0 && run_jobs(rc) == -1)
 		return -1;
 	return f->has[NAME_EET_PART] ? recover_part(rc, f) : 0;
 }

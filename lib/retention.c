@@ -27,6 +27,17 @@ struct retention {
 
 static const char *const extensions[] = { ".eet", ".wav" };
 
+/*
+ * Is there a file of a segment, and is it ours: regular, of our user?  Whatever else has such a name
+ * is somebody else's, counts for nothing and stays.
+ */
+static bool
+is_ours(const struct retention *r, const char *file, struct stat *sto)
+{
+	return fstatat(r->dir->fd, file, sto, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sto->st_mode) &&
+	    sto->st_uid == geteuid();
+}
+
 /* What a segment takes on disk; 0 if it is no longer there. */
 static uint64_t
 size_of(const struct retention *r, const struct name *n)
@@ -38,7 +49,7 @@ size_of(const struct retention *r, const struct name *n)
 		struct stat st;
 
 		name_file(n, extensions[i], file);
-		if (fstatat(r->dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		if (is_ours(r, file, &st))
 			bytes += (uint64_t)st.st_size;
 	}
 	return bytes;
@@ -101,10 +112,11 @@ retention_new(const struct segment_dir *d, const struct retention_limits *l)
 	r->limits = *l;
 	while (errno = 0, status == 0 && (entry = readdir(dir)) != NULL) {
 		struct name n;
+		struct stat st;
 		size_t stem;
 
 		if (name_suffix(entry->d_name, &stem) == NAME_EET &&
-		    name_parse(entry->d_name, stem, &n))
+		    name_parse(entry->d_name, stem, &n) && is_ours(r, entry->d_name, &st))
 			status = append(r, &n);
 	}
 	e = errno;
@@ -157,11 +169,14 @@ static int
 remove_segment(const struct retention *r, const struct kept *k, char failed[SEGMENT_PATH])
 {
 	char file[NAME_FILE_SIZE];
+	struct stat st;
 	int was_there = 0;
 
 	/* The WAV first: what is cut short leaves a log, from which all can be made again. */
 	for (size_t i = 2; i-- > 0;) {
 		name_file(&k->name, extensions[i], file);
+		if (!is_ours(r, file, &st))
+			continue;
 		if (unlinkat(r->dir->fd, file, 0) == 0) {
 			was_there = 1;
 		} else if (errno != ENOENT) {

@@ -283,9 +283,15 @@ place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 	struct name n = s->name;
 
 	name_file(&n, ".eet.part", from);
-	/* Taken by now only if a stranger put a file there; then the segment moves on. */
+	/*
+	 * Taken by now only if a stranger put a file there; then the segment moves on, but not to
+	 * where another one waits for its place.
+	 */
 	for (; n.time_ms <= NAME_MAX_MS; n.time_ms++) {
 		if (d->wav && exists(d, &n, ".wav"))
+			continue;
+		if (n.time_ms != s->name.time_ms &&
+		    (exists(d, &n, ".eet.part") || exists(d, &n, ".wav.part")))
 			continue;
 		name_file(&n, ".eet", to);
 		if (fdio_rename_new(d->fd, from, to) == 0)

@@ -876,6 +876,51 @@ strangers(void **state)
 	assert_true(scratch_has(&place, "stream_7_a_20260131T101500.000Z_s7.eet"));
 }
 
+/* Two logs of one name, and one whose next names are taken: each gets its own WAV, under a free name. */
+static void
+one_name(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	put_handshake(&b, &mono);
+	put_frame(&b, WIRE_PCM16, 9, 8);
+	scratch_write(&place, "stream_7_a_20260131T101500.000Z_s1.eet", sent[0].p, 32 + 2 * 20);
+	scratch_write(&place, "stream_7_a_20260131T101500.000Z_s1.eet.part", b.p, b.len);
+	scratch_write(&place, "stream_7_a_20260131T101500.001Z_s1.eet.part", sent[0].p, 32 + 20);
+	recover();
+	assert_wav_of("stream_7_a_20260131T101500.000Z_s1.eet");
+	assert_wav_of("stream_7_a_20260131T101500.001Z_s1.eet");
+	assert_wav_of("stream_7_a_20260131T101500.002Z_s1.eet");
+	assert_settled();
+	bytes_free(&b);
+}
+
+/* Where its WAV has to grow lies something that is not ours: that stays, and the log waits. */
+static void
+no_place_for_wav(void **state)
+{
+	(void)state;
+	scratch_write(&place, "target", "x", 1);
+	scratch_write(&place, "stream_7_20260131T101500.000Z_s1.eet.part", sent[0].p, 32 + 20);
+	assert_int_equal(symlinkat("target", place.fd, "stream_7_20260131T101500.000Z_s1.wav.part"),
+	    0);
+	scratch_write(&place, "stream_7_20260131T101500.000Z_s2.eet", sent[0].p, 32 + 20);
+	assert_int_equal(mkdirat(place.fd, "stream_7_20260131T101500.000Z_s2.wav.part", 0700), 0);
+	reported = 0;
+	recover();
+	assert_int_equal(reported, 4);
+	assert_true(scratch_has(&place, "stream_7_20260131T101500.000Z_s1.eet.part"));
+	assert_true(scratch_has(&place, "stream_7_20260131T101500.000Z_s1.wav.part"));
+	assert_int_equal(
+	    unlinkat(place.fd, "stream_7_20260131T101500.000Z_s2.wav.part", AT_REMOVEDIR), 0);
+	assert_int_equal(unlinkat(place.fd, "stream_7_20260131T101500.000Z_s1.wav.part", 0), 0);
+	recover();
+	assert_wav_of("stream_7_20260131T101500.000Z_s1.eet");
+	assert_wav_of("stream_7_20260131T101500.000Z_s2.eet");
+	assert_settled();
+}
+
 /* A recovery that waits for space, or has much to do, can be told to stop. */
 static void
 told_to_stop(void **state)
@@ -945,6 +990,8 @@ main(void)
 		TEST(half_renamed),
 		TEST(without_wavs),
 		TEST(strangers),
+		TEST(one_name),
+		TEST(no_place_for_wav),
 		TEST(told_to_stop),
 		TEST(many),
 	};
