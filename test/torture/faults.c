@@ -1,15 +1,29 @@
 /*
- * Preloaded, it kills the process at the EET_FAULT-th point, and says where: before each call that
- * changes a file or a directory, and in the middle of each write to a file.  A kill leaves the
- * system alone, so nothing is flushed.
+ * Preloaded, it lets a call go wrong that changes a file or a directory, and says which: it is killed
+ * before it, fails, or does not come back.  Each write to a file is done in two halves, so that it can
+ * go wrong in the middle, too; nothing is synced, because a kill leaves the system alone.
+ *
+ *	EET_FAULT=N		the Nth call (1)
+ *	EET_WHILE=FILE		… and all that follow, as long as FILE is there; nothing is said
+ *	EET_CALLS="CALL ..."	only these are counted; read, pread and readdir are if they are named
+ *	EET_ACTION=kill		the process is killed
+ *	EET_ACTION=ENOSPC	it fails with that error, or any other
+ *	EET_ACTION=stall	it takes 3 seconds, or until FILE is gone
+ *	EET_RENAME=link		the file system knows no RENAME_NOREPLACE
+ *	EET_RENAME=plain	… and no links
  */
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -22,41 +36,94 @@ begin(void)
 	unsetenv("LD_PRELOAD");
 }
 
-static void
-point(const char *call, const char *file)
+static const char *
+setting(const char *name, const char *otherwise)
 {
-	static atomic_long visited;
-	const char *fault = getenv("EET_FAULT");
-	long n = atomic_fetch_add(&visited, 1) + 1;
+	const char *value = getenv(name);
 
-	if (fault == NULL || n != strtol(fault, NULL, 10))
-		return;
-	dprintf(STDERR_FILENO, "point %ld: %s %s\n", n, call, file);
-	raise(SIGKILL);
+	return value != NULL ? value : otherwise;
+}
+
+static bool
+is_counted(const char *call)
+{
+	const char *calls = setting("EET_CALLS",
+	    "open openat mkdir write writev ftruncate fsync fdatasync rename renameat renameat2 "
+	    "linkat unlink unlinkat");
+	size_t len = strlen(call);
+
+	for (const char *p = calls; (p = strstr(p, call)) != NULL; p += len)
+		if ((p == calls || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
+			return true;
+	return false;
 }
 
 static int
+error_named(const char *name)
+{
+	for (int e = 1; e < 200; e++) {
+		const char *known = strerrorname_np(e);
+
+		if (known != NULL && strcmp(known, name) == 0)
+			return e;
+	}
+	abort();
+}
+
+/* A call on file, or (NULL) on fd.  0: it is to be made; -1: it has failed, with errno. */
+static int
+point(const char *call, int fd, const char *file)
+{
+	static atomic_long visited;
+	const char *action = setting("EET_ACTION", "kill"), *flag = getenv("EET_WHILE");
+	long fault = strtol(setting("EET_FAULT", flag != NULL ? "1" : "0"), NULL, 10), n;
+	char link[40], path[PATH_MAX] = "";
+
+	if (!is_counted(call) ||
+	    ((n = atomic_fetch_add(&visited, 1) + 1) != fault && (flag == NULL || n < fault)) ||
+	    (flag != NULL && access(flag, F_OK) == -1))
+		return 0;
+	if (flag == NULL) {
+		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+		if (file == NULL && readlink(link, path, sizeof path - 1) > 0)
+			file = path;
+		dprintf(STDERR_FILENO, "point %ld: %s %s\n", n, call, file);
+	}
+	if (strcmp(action, "kill") == 0) {
+		raise(SIGKILL);
+	} else if (strcmp(action, "stall") == 0) {
+		for (int i = 0; flag != NULL ? access(flag, F_OK) == 0 : i < 300; i++)
+			usleep(10000);
+		return 0;
+	}
+	errno = error_named(action);
+	return -1;
+}
+
+/* A file's own data: what is said on standard error is not. */
+static bool
 is_file(int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+	return fd != STDERR_FILENO && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 /* Half of what a file is given is written at first; the caller goes on, to another point. */
-static int
+static bool
 halves(void)
 {
-	static _Thread_local int second;
+	static _Thread_local bool first;
 
-	return second = !second;
+	return first = !first;
 }
 
 ssize_t
 write(int fd, const void *buf, size_t len)
 {
 	if (is_file(fd)) {
-		point("write", "");
+		if (point("write", fd, NULL) == -1)
+			return -1;
 		if (len > 1 && halves())
 			len /= 2;
 	}
@@ -67,68 +134,159 @@ ssize_t
 writev(int fd, const struct iovec *iov, int n)
 {
 	if (is_file(fd)) {
-		point("writev", "");
+		if (point("writev", fd, NULL) == -1)
+			return -1;
 		if (iov[0].iov_len > 1 && halves())
 			return syscall(SYS_write, fd, iov[0].iov_base, iov[0].iov_len / 2);
 	}
 	return syscall(SYS_writev, fd, iov, n);
 }
 
+ssize_t
+read(int fd, void *buf, size_t len)
+{
+	if (is_file(fd) && point("read", fd, NULL) == -1)
+		return -1;
+	return syscall(SYS_read, fd, buf, len);
+}
+
+ssize_t
+pread(int fd, void *buf, size_t len, off_t offset)
+{
+	if (point("pread", fd, NULL) == -1)
+		return -1;
+	return syscall(SYS_pread64, fd, buf, len, offset);
+}
+
+struct dirent *
+readdir(DIR *dir)
+{
+	static __typeof__(readdir) *real;
+
+	if (point("readdir", dirfd(dir), NULL) == -1)
+		return NULL;
+	if (real == NULL)
+		*(void **)&real = dlsym(RTLD_NEXT, "readdir64");
+	return real(dir);
+}
+
 int
 fsync(int fd)
 {
-	(void)fd;
-	point("fsync", "");
-	return 0;
+	return point("fsync", fd, NULL);
 }
 
 int
 fdatasync(int fd)
 {
-	(void)fd;
-	point("fdatasync", "");
-	return 0;
+	return point("fdatasync", fd, NULL);
 }
 
 int
 ftruncate(int fd, off_t size)
 {
-	point("ftruncate", "");
+	if (point("ftruncate", fd, NULL) == -1)
+		return -1;
 	return (int)syscall(SYS_ftruncate, fd, size);
+}
+
+int
+rename(const char *from, const char *to)
+{
+	if (point("rename", -1, to) == -1)
+		return -1;
+	return (int)syscall(SYS_rename, from, to);
+}
+
+int
+renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	if (point("renameat", -1, to) == -1)
+		return -1;
+	return (int)syscall(SYS_renameat, from_fd, from, to_fd, to);
 }
 
 int
 renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
-	point("renameat2", to);
+	if (getenv("EET_RENAME") != NULL) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (point("renameat2", -1, to) == -1)
+		return -1;
 	return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
+}
+
+int
+linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+	if (strcmp(setting("EET_RENAME", ""), "plain") == 0) {
+		errno = EPERM;
+		return -1;
+	}
+	if (point("linkat", -1, to) == -1)
+		return -1;
+	return (int)syscall(SYS_linkat, from_fd, from, to_fd, to, flags);
+}
+
+int
+unlink(const char *file)
+{
+	if (point("unlink", -1, file) == -1)
+		return -1;
+	return (int)syscall(SYS_unlink, file);
 }
 
 int
 unlinkat(int fd, const char *file, int flags)
 {
-	point("unlinkat", file);
+	if (point("unlinkat", -1, file) == -1)
+		return -1;
 	return (int)syscall(SYS_unlinkat, fd, file, flags);
 }
 
 int
 mkdir(const char *file, mode_t mode)
 {
-	point("mkdir", file);
+	if (point("mkdir", -1, file) == -1)
+		return -1;
 	return (int)syscall(SYS_mkdir, file, mode);
+}
+
+/* What is opened to be read is no point. */
+static int
+opened(const char *call, int fd, const char *file, int flags, va_list ap)
+{
+	mode_t mode = 0;
+
+	if ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE)
+		mode = va_arg(ap, mode_t);
+	if ((flags & O_CREAT) != 0 && point(call, -1, file) == -1)
+		return -1;
+	return (int)syscall(SYS_openat, fd, file, flags, mode);
 }
 
 int
 openat(int fd, const char *file, int flags, ...)
 {
-	mode_t mode = 0;
 	va_list ap;
+	int new;
 
-	if ((flags & O_CREAT) != 0) {
-		va_start(ap, flags);
-		mode = va_arg(ap, mode_t);
-		va_end(ap);
-		point("openat", file);
-	}
-	return (int)syscall(SYS_openat, fd, file, flags, mode);
+	va_start(ap, flags);
+	new = opened("openat", fd, file, flags, ap);
+	va_end(ap);
+	return new;
+}
+
+int
+open(const char *file, int flags, ...)
+{
+	va_list ap;
+	int new;
+
+	va_start(ap, flags);
+	new = opened("open", AT_FDCWD, file, flags, ap);
+	va_end(ap);
+	return new;
 }

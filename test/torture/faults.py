@@ -1,24 +1,35 @@
 #!/usr/bin/python3
-"""faults.py [OPTION...] SHIM: kill eet-rotate at each point where a file changes.
+"""faults.py [OPTION...] SHIM: let eet-rotate go wrong at each point where a file changes.
 
-SHIM is faults.so.  A log is recorded again and again, killed at the first point, at the second, and
-so on until it survives.  What is then on the disk says what the next start has to make of it: each
-log is what it was, a growing one cut after its last whole frame, with the WAV that eet-wav makes of
-it and one line in the index, that of a run that nobody disturbed, or one marked as recovered.  That
-start records the log once more, which has to give the files that it always gives, beside the old
-ones.  The same again with --exec: there is no segment whose command was not run.
+SHIM is faults.so.  A log is recorded again and again, with the first point going wrong, with the
+second, and so on to the last.  What is then on the disk says what the next start has to make of it:
+each log is what it was, a growing one cut after its last whole frame, with the WAV that eet-wav makes
+of it and one line in the index, that of a run that nobody disturbed, or one marked as recovered.
+That start records the log once more, which has to give the files that it always gives, beside the
+old ones.  What goes wrong is that
 
-For some of those states the recovery is killed at each of its points too, and the one after that
-has to come to the same.
+- the process is killed;
+- the same, where renaming is linking and unlinking, because the file system knows nothing better;
+- the same, with --exec: there is no segment whose command was not run;
+- the call fails, once.  Then all is as if nobody had disturbed it, or the exit status is 1, the
+  error is told with the file it happened to, and each frame is stored that stands before the offset
+  from which on, as is said, it is not.
 
-  --recoveries N   so many, taken at random (-1: all)
+For some of the states that a kill leaves, the recovery goes wrong at each of its points too, and the
+one after that has to come to the same.
+
+  --recoveries N   for so many states, taken at random (-1: all)
   --every N        only each Nth point, beginning with one at random (1)
+  --only FAULT     one of the table below; may be repeated
   --seed S         of what is random; printed
+  --rows FILE      append the table's rows to it
 
-Prints a table; exit status 1 at the first thing that is wrong.
+Prints a table; exit status 1 if anything is wrong, and the directory of the first one is kept.
 """
 
 import argparse
+import concurrent.futures
+import errno
 import itertools
 import json
 import os
@@ -30,10 +41,17 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
+
+import table
 
 PATIENCE = 60
+AT_ONCE = 8  # most of them wait for a disk that is full, for a second
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAME = re.compile(r"^(stream_.*_s)(\d+)(\.eet|\.wav|\.eet\.part|\.wav\.part)$")
+POINT = re.compile(r"^point \d+: (\w+) (.*)$", re.MULTILINE)
+NOT_STORED = re.compile(r"offset (\d+): from here on it is not stored$", re.MULTILINE)
+NOT_COMPLETED = "what is not completed will be by the next start"
 # Two streams with three segments each: by size, by ROTATE, by CLOSE and by the end of the input.
 SCRIPT = """
 0 OPEN 1 adpcm id=1 tag=one
@@ -47,10 +65,20 @@ SCRIPT = """
 """
 OPTIONS = ["-q", "-t", "0", "-s", "1500"]
 EXEC = ["--exec", 'echo "$RUN ${1##*/}" >> "$RAN"']
+FAULTS = {
+    "killed": {},
+    "killed, links": {"EET_RENAME": "link"},
+    "killed, no links": {"EET_RENAME": "plain"},
+    "killed, --exec": {},
+    "EIO": {"EET_ACTION": "EIO"},
+    "ENOSPC": {"EET_ACTION": "ENOSPC"},
+}
 
 
 class Wrong(Exception):
-    pass
+    def __init__(self, text, lost=0, damaged=0):
+        super().__init__(text)
+        self.lost, self.damaged = lost, damaged
 
 
 def read(path):
@@ -70,15 +98,34 @@ def lines(found):
     try:
         return [json.loads(line) for line in found["index.jsonl"].splitlines()]
     except ValueError as error:
-        raise Wrong(f"index.jsonl: {error}") from None
+        raise Wrong(f"index.jsonl: {error}", damaged=1) from None
+
+
+def frames(data):
+    """The whole frames of a frame log."""
+    at = 32
+    while at + 12 <= len(data) and at + 12 + struct.unpack_from("<I", data, at + 4)[0] <= len(data):
+        end = at + 12 + struct.unpack_from("<I", data, at + 4)[0]
+        yield data[at:end]
+        at = end
+
+
+def sent(log, end):
+    """The frames of each session of a mux log that end before there."""
+    sessions = {}
+    at = 0
+    while at + 12 <= end:
+        length, session, kind = struct.unpack_from("<IIH", log, at + 4)
+        at += 12 + length
+        if kind == 2 and at <= end:
+            sessions.setdefault(session, []).append(log[at - length + 12:at])
+    return sessions
 
 
 def whole(data):
     """A frame log, cut after its last whole frame; None if it has none."""
-    at = 32
-    while at + 12 <= len(data) and at + 12 + struct.unpack_from("<I", data, at + 4)[0] <= len(data):
-        at += 12 + struct.unpack_from("<I", data, at + 4)[0]
-    return data[:at] if at > 32 else None
+    cut = data[:32] + b"".join(frames(data))
+    return cut if len(cut) > 32 else None
 
 
 def highest(found):
@@ -91,40 +138,29 @@ def highest(found):
 
 
 class Faults:
-    def __init__(self, folder, shim, options, points):
-        self.shim, self.options, self.points = shim, OPTIONS + options, points
-        self.out = os.path.join(folder, "out")
+    """One fault, wherever it can happen."""
+
+    def __init__(self, name, options, folder):
+        self.name, self.options, self.folder = name, options, folder
+        self.random = random.Random(f"{options.seed} {name}")
+        self.settings = FAULTS[name]
+        self.error = self.settings.get("EET_ACTION")
+        self.exec = EXEC if "--exec" in name else []
+        self.rounds = self.sent = self.lost = self.damaged = 0
+        self.slowest = 0.0
+        self.wavs = {}
         self.log = os.path.join(folder, "log")
-        self.ran = os.path.join(folder, "ran") if options else None
-        self.runs = 0
         with open(self.log, "wb") as f:
             subprocess.run([os.path.join(HERE, "..", "logs.py"), "mux"], input=SCRIPT.encode(),
                            stdout=f, check=True)
-        self.run(self.log)
-        self.undisturbed = files(self.out)
+        self.sends = sum(map(len, sent(read(self.log), os.path.getsize(self.log)).values()))
+        run = Run(self)
+        run.record(self.log)
+        self.undisturbed = run.files()
         self.wavs = {data: self.undisturbed[name[:-4] + ".wav"]
                      for name, data in self.undisturbed.items() if name.endswith(".eet")}
         if len(self.wavs) < 6:
             raise Wrong(f"only {len(self.wavs)} segments")
-
-    def run(self, log, fault=None):
-        """Record log, or nothing.  True if it was killed at point `fault`."""
-        environment = dict(os.environ, RUN=str(self.runs), RAN=self.ran or "", LD_PRELOAD=self.shim)
-        # A program with AddressSanitizer wants to be first.
-        environment["ASAN_OPTIONS"] = ":".join(
-            filter(None, (os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0")))
-        if fault is not None:
-            environment["EET_FAULT"] = str(fault)
-        with open(log or os.devnull, "rb") as f:
-            done = subprocess.run(["eet-rotate", *self.options, self.out], stdin=f, check=False,
-                                  env=environment, timeout=PATIENCE, stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.PIPE)
-        self.said = done.stderr.decode().strip()
-        if done.returncode == -signal.SIGKILL and fault is not None:
-            return True
-        if done.returncode != 0:
-            raise Wrong(f"exit status {done.returncode}: {self.said}")
-        return False
 
     def wav(self, log):
         if log not in self.wavs:
@@ -148,115 +184,241 @@ class Faults:
         return {NAME.sub(lambda m: f"{m[1]}{int(m[2]) + offset}{m[3]}", name): data
                 for name, data in segments(self.undisturbed).items()}
 
+    def each(self, visit):
+        """visit(point) for all of them, until one is beyond the last.  Yields what it returns."""
+        every = self.options.every
+        points = itertools.count(self.random.randint(1, every), every)
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            while True:
+                some = list(pool.map(visit, itertools.islice(points, AT_ONCE)))
+                yield from filter(None, some)
+                if None in some:
+                    return
+
+    def count(self, run, sends):
+        self.rounds += 1
+        self.sent += sends
+        self.slowest = max(self.slowest, run.seconds)
+        if run.wrong is not None:
+            print(f"{self.name}, {run.wrong}\nleft as it is: {run.out}")
+            self.lost += run.wrong.lost
+            self.damaged += run.wrong.damaged
+        else:
+            run.drop()
+
+    def torture(self):
+        """True if nothing is wrong."""
+        for run in self.each(lambda point: Run(self).recording(point)):
+            self.count(run, self.sends)
+        points, some = self.rounds * self.options.every, self.options.recoveries
+        if points < 50:
+            raise Wrong(f"{points} points: is {self.options.shim} loaded?")
+        for last in self.random.sample(range(1, points), points - 1 if some < 0 else some):
+            state = Run(self)
+            state.killed(last)
+            for run in self.each(lambda point, state=state: Run(self).recovery(point, state)):
+                self.count(run, 0)
+            state.drop()
+        return self.good()
+
+    def good(self):
+        return self.lost == self.damaged == 0
+
+    def cells(self):
+        o = self.options
+        return (self.name, self.rounds, self.sent, self.lost, self.damaged, self.slowest,
+                f"test/torture/faults.py --only '{self.name}' --seed {o.seed} --every {o.every} "
+                f"--recoveries {o.recoveries} {os.path.relpath(o.shim)}")
+
+
+class Run:
+    """A directory of its own, in which something goes wrong."""
+
+    numbers = itertools.count()
+
+    def __init__(self, faults):
+        self.faults = faults
+        self.number = next(Run.numbers)
+        self.out = os.path.join(faults.folder, str(self.number))
+        self.ran = os.path.join(faults.folder, "ran") if faults.exec else None
+        self.said = ""
+        self.hit = self.left = self.wrong = None  # what went wrong; what was left
+        self.is_done = False  # nevertheless
+        self.seconds = 0.0  # of the start after that
+
+    def files(self):
+        return files(self.out) if os.path.isdir(self.out) else {}
+
+    def drop(self):
+        shutil.rmtree(self.out, ignore_errors=True)
+
+    def record(self, log, point=None, more=None):
+        """Record log, or nothing.  Returns the exit status, None if it was killed at that point."""
+        faults = self.faults
+        environment = dict(os.environ, RUN=str(self.number), RAN=self.ran or "",
+                           LD_PRELOAD=faults.options.shim)
+        # A program with AddressSanitizer wants to be first.
+        environment["ASAN_OPTIONS"] = ":".join(
+            filter(None, (os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0")))
+        if point is not None:
+            environment.update(faults.settings, EET_FAULT=str(point), **(more or {}))
+        with open(log or os.devnull, "rb") as f:
+            done = subprocess.run(["eet-rotate", *OPTIONS, *faults.exec, self.out], stdin=f,
+                                  check=False, env=environment, timeout=PATIENCE,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.said = done.stderr.decode().strip()
+        if done.returncode == -signal.SIGKILL and point is not None:
+            return None
+        if done.returncode != 0 and (point is None or done.returncode != 1):
+            raise Wrong(f"exit status {done.returncode}: {self.said}")
+        return done.returncode
+
+    def go_wrong(self, log, point):
+        """The first half: record log with that point going wrong.  False: there is no such point."""
+        status = self.record(log, point)
+        hit = POINT.search(self.said)
+        if hit is None:
+            return False
+        self.hit = hit[0]
+        self.left = self.files()
+        if (status is None) != (self.faults.error is None):
+            raise Wrong(f"exit status {status}: {self.said}")
+        if status == 1:
+            self.check_said(hit[2])
+            if log is not None:
+                self.check_stored(log)
+        self.is_done = status == 0
+        return True
+
+    def check_said(self, file):
+        """The error was told, and what it happened to."""
+        error = os.strerror(getattr(errno, self.faults.error))
+        name = os.path.basename(file)
+        told = POINT.sub("", self.said).splitlines()
+        if not any(line.endswith(error) and self.out in line for line in told):
+            raise Wrong(f"exit status 1, but only: {self.said}")
+        # A segment's two files are made of each other, and have one name in a message.
+        stem = name.split(".eet")[0].split(".wav")[0]
+        if not any(stem in line for line in told):
+            raise Wrong(f"exit status 1, and {name} is not named: {self.said}")
+
+    def check_stored(self, log):
+        """Each frame is there that stands before where it said that it gave up."""
+        at = NOT_STORED.search(self.said)
+        if at is None and NOT_COMPLETED not in self.said:
+            return  # it has not even started
+        expected = sent(read(log), int(at[1]) if at else os.path.getsize(log))
+        for session, theirs in expected.items():
+            ours = [one for name, data in sorted(self.left.items())
+                    if name.endswith((f"_s{session}.eet", f"_s{session}.eet.part"))
+                    for one in frames(data)]
+            if ours[:len(theirs)] != theirs:
+                raise Wrong(f"session {session} has {len(ours)} frames, {len(theirs)} were stored, "
+                            f"it was said: {self.said}", lost=max(len(theirs) - len(ours), 1))
+
+    def again(self, log):
+        """The second half: a start that has to put it right."""
+        begin = time.monotonic()
+        self.record(log)
+        self.seconds = time.monotonic() - begin
+
+    def recording(self, point):
+        faults = self.faults
+        try:
+            if not self.go_wrong(faults.log, point):
+                return None
+            if self.is_done:
+                self.check({}, faults.log)
+            self.again(faults.log)
+            self.check(self.left, faults.log)
+        except Wrong as wrong:
+            self.wrong = Wrong(f"recording, {self.hit}: {wrong}", wrong.lost, wrong.damaged)
+        return self
+
+    def killed(self, point):
+        self.record(self.faults.log, point, {"EET_ACTION": "kill"})
+        hit = POINT.search(self.said)
+        self.hit = hit[0] if hit else "not killed"
+
+    def recovery(self, point, before):
+        """before: a run that was killed."""
+        if os.path.isdir(before.out):
+            # As it is: of two names of one file, too.
+            subprocess.run(["cp", "-a", before.out, self.out], check=True)
+        left = self.files()
+        try:
+            if not self.go_wrong(None, point):
+                return None
+            if self.is_done:
+                self.check(left, None, before.number)
+            self.again(None)
+            self.check(left, None, before.number)
+        except Wrong as wrong:
+            self.wrong = Wrong(f"recording, {before.hit}, recovery, {self.hit}: {wrong}",
+                               wrong.lost, wrong.damaged)
+        return self
+
     def check(self, left, log, before=None):
-        """left: the directory as run `before` left it; then log, or nothing, was recorded."""
-        found = files(self.out)
-        expected = self.expected(left)
+        """left: the directory as the run of that number left it; then log, or nothing, came."""
+        found = self.files()
+        expected = self.faults.expected(left)
         if log is not None:
-            expected.update(self.again(highest(left)))
+            expected.update(self.faults.again(highest(left)))
         for name in sorted(set(expected) | set(segments(found))):
             if name not in found:
-                raise Wrong(f"{name} is missing")
+                raise Wrong(f"{name} is missing",
+                            lost=len(list(frames(expected[name]))) if name.endswith(".eet") else 0,
+                            damaged=1)
             if name not in expected:
-                raise Wrong(f"{name} is there")
+                raise Wrong(f"{name} is there", damaged=1)
             if found[name] != expected[name]:
-                raise Wrong(f"{name} has other bytes")
+                raise Wrong(f"{name} has other bytes", damaged=1)
         if set(found) != set(expected) | {"index.jsonl"}:
-            raise Wrong(f"there are {' '.join(found)}")
+            raise Wrong(f"there are {' '.join(found)}", damaged=1)
         self.check_index(found)
         if self.ran is not None:
             ran = set(read(self.ran).decode().splitlines())
             for name in expected:
-                if name.endswith(".eet") and not {f"{self.runs} {name}",
+                if name.endswith(".eet") and not {f"{self.number} {name}",
                                                   f"{before} {name}"} & ran:
-                    raise Wrong(f"{name}: its command was not run")
+                    raise Wrong(f"{name}: its command was not run", damaged=1)
 
     def check_index(self, found):
-        undisturbed = {line["eet"]: line for line in lines(self.undisturbed)
+        undisturbed = {line["eet"]: line for line in lines(self.faults.undisturbed)
                        if line["event"] == "segment"}
         listed = [line for line in lines(found) if line["event"] == "segment"]
         logs = sorted(name for name in found if name.endswith(".eet"))
         if sorted(line["eet"] for line in listed) != logs:
-            raise Wrong(f"the index lists {[line['eet'] for line in listed]}")
+            raise Wrong(f"the index lists {[line['eet'] for line in listed]}", damaged=1)
         for line in listed:
             # Of a segment that is whole, recovery knows all but this.
             other = dict(undisturbed.get(line["eet"], line))
-            if found[line["eet"]] != self.undisturbed.get(line["eet"]):
+            if found[line["eet"]] != self.faults.undisturbed.get(line["eet"]):
                 continue
             if line["recovered"]:
                 other.update(first_us=line["first_us"], last_us=None, peer=None, recovered=True)
             if line != other:
-                raise Wrong(f"{line['eet']} is listed as {line}")
-
-    def fresh(self, found):
-        """A new run: the directory holds what was found, None: there is none."""
-        self.runs += 1
-        shutil.rmtree(self.out, ignore_errors=True)
-        if found is not None:
-            os.mkdir(self.out)
-            for name, data in found.items():
-                with open(os.path.join(self.out, name), "wb") as f:
-                    f.write(data)
-
-    def recording(self):
-        """Kill it at each point.  Yields the point, the run and what it left, which was checked."""
-        for fault in self.points():
-            self.fresh(None)
-            if not self.run(self.log, fault):
-                return
-            point = self.said
-            left = files(self.out) if os.path.isdir(self.out) else None
-            try:
-                self.run(self.log)
-                self.check(left or {}, self.log)
-            except Wrong as wrong:
-                raise Wrong(f"recording killed at {point}: {wrong}") from None
-            yield point, self.runs, left
-
-    def recovery(self, point, before, left):
-        """Kill it at each point.  Returns how many there were."""
-        for count, fault in enumerate(self.points()):
-            self.fresh(left)
-            killed = self.run(None, fault)
-            second = self.said
-            try:
-                if killed:
-                    self.run(None)
-                self.check(left or {}, None, before)
-            except Wrong as wrong:
-                raise Wrong(f"recording killed at {point}, recovery at {second}: {wrong}") from None
-            if not killed:
-                return count
+                raise Wrong(f"{line['eet']} is listed as {line}", damaged=1)
 
 
 def main():
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--recoveries", type=int, default=-1)
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--only", choices=FAULTS, action="append")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    table.add_option(parser)
     parser.add_argument("shim", type=os.path.abspath)
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    rng = random.Random(options.seed)
     folder = tempfile.mkdtemp(prefix="eet-faults.")
-    table = []
-    try:
-        for name, more in (("recording", []), ("with --exec", EXEC)):
-            faults = Faults(tempfile.mkdtemp(dir=folder), options.shim, more,
-                            lambda: itertools.count(rng.randint(1, options.every), options.every))
-            states = list(faults.recording())
-            if len(states) < 50 // options.every:
-                raise Wrong(f"{len(states)} points: is {options.shim} loaded?")
-            chosen = rng.sample(states,
-                                len(states) if options.recoveries < 0 else options.recoveries)
-            table.append((name, 1, len(states)))
-            table.append(("recovery", len(chosen), sum(faults.recovery(*one) for one in chosen)))
-    except Wrong as wrong:
-        print(f"{wrong}\nleft as it is: {folder}")
+    rows = []
+    for name in options.only or FAULTS:
+        rows.append(Faults(name, options, tempfile.mkdtemp(dir=folder)))
+        rows[-1].torture()
+    table.show([row.cells() for row in rows], options)
+    if not all(row.good() for row in rows):
         return 1
-    print("killed          runs  points")
-    for row in table:
-        print("{:12}{:8}{:8}".format(*row))
     shutil.rmtree(folder)
     return 0
 
