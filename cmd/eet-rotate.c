@@ -240,7 +240,6 @@ static int
 rotate(const char *dir, const struct recorder_options *options, const struct log_options *input)
 {
 	struct rotate ro = { 0 };
-	struct recorder_options recorder = *options;
 	sigset_t set;
 	bool stored;
 	int closed;
@@ -248,19 +247,17 @@ rotate(const char *dir, const struct recorder_options *options, const struct log
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	ro.signals = recorder.spool.stop_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	ro.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (ro.signals == -1 || (ro.reader = log_new(STDIN_FILENO, input)) == NULL)
 		cli_die(CLI_EFAIL, "can't start");
-	if ((ro.recorder = recorder_open(dir, &recorder)) == NULL) {
+	if ((ro.recorder = recorder_open(dir, options)) == NULL) {
 		log_free(ro.reader);
 		close(ro.signals);
 		return CLI_EFAIL;
 	}
 	ro.spool = recorder_spool(ro.recorder);
-	/* A hang-up is no reason to give a recovery up; from now on it is heard, too. */
-	signalfd(ro.signals, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	stored = record(&ro);
 	if (!stored)
 		cli_warnx("%s: offset %" PRIu64 ": from here on it is not stored", INPUT_NAME,
@@ -302,6 +299,7 @@ main(int argc, char *argv[])
 		cli_usage("one directory is needed");
 	if (isatty(STDIN_FILENO))
 		cli_usage("standard input is a terminal: feed it a log");
+	input_not_output("-", "-");
 	/* A descriptor for each growing segment. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;

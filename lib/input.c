@@ -4,6 +4,8 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 bool
 input_option(struct log_options *o, int c, const char *arg)
@@ -47,6 +49,43 @@ input_check(struct log_options *o)
 	o->headless = given == 3;
 }
 
+static bool
+is_standard(const char *path)
+{
+	return strcmp(path, "-") == 0;
+}
+
+void
+input_not_output(const char *in, const char *out)
+{
+	struct stat a, b;
+
+	if ((is_standard(in) ? fstat(STDIN_FILENO, &a) : stat(in, &a)) == 0 &&
+	    (is_standard(out) ? fstat(STDOUT_FILENO, &b) : stat(out, &b)) == 0 &&
+	    S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+		cli_usage("%s: the input is the output, too",
+		    is_standard(in) ? "standard input" : in);
+}
+
+void
+input_operands(char *const operands[], const char *out)
+{
+	static char *const none[] = { "-", NULL };
+	bool standard = false;
+
+	if (operands[0] == NULL)
+		operands = none;
+	for (; *operands != NULL; operands++) {
+		if (is_standard(*operands) && standard)
+			cli_usage("standard input can be read once");
+		standard = standard || is_standard(*operands);
+		if (out != NULL)
+			input_not_output(*operands, out);
+	}
+	if (standard && isatty(STDIN_FILENO))
+		cli_usage("standard input is a terminal: name a log, or feed it one");
+}
+
 enum adpcm_layout
 input_layout(const char *arg)
 {
@@ -66,7 +105,7 @@ input_report(const char *name, const struct log_reader *r, const struct log_reco
 		return true;
 	case LOG_OPEN:
 		if (rec->text[0] != '\0')
-			cli_warnx("%s: offset %" PRIu64 ": %s", name, rec->offset, rec->text);
+			cli_note(0, "%s: offset %" PRIu64 ": %s", name, rec->offset, rec->text);
 		break;
 	case LOG_CLOSE:
 		if (rec->made_up && log_is_mux(r))

@@ -40,6 +40,18 @@ bool input_option(struct log_options *o, int c, const char *arg);
 /* After the last option: what goes only together is there together, or exit with 2. */
 void input_check(struct log_options *o);
 
+/*
+ * Exit with 2 if both are the same file, "-" being standard input or output: what is written would
+ * be read again, without end, or destroy what is still to be read.
+ */
+void input_not_output(const char *in, const char *out);
+
+/*
+ * The same for operands, none being standard input, which is also to be named once and to be no
+ * terminal.  out may be NULL.
+ */
+void input_operands(char *const operands[], const char *out);
+
 /* The argument of --layout, which not every program that reads a log takes from here. */
 enum adpcm_layout input_layout(const char *arg);
 

@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 /* At the end, a reader of the list that takes nothing for so long is given up. */
@@ -51,7 +53,11 @@ recorder_option(struct recorder_options *o, int c, const char *arg)
 			cli_usage("--sync %s: segment, none or a time", arg);
 		break;
 	case RECORDER_ALIGN: s->align = true; break;
-	case RECORDER_EXEC: s->exec = arg; break;
+	case RECORDER_EXEC:
+		if (*arg == '\0')
+			cli_usage("--exec needs a command");
+		s->exec = arg;
+		break;
 	case RECORDER_EXEC_JOBS:
 		s->exec_jobs = (unsigned)cli_number("--exec-jobs", arg, 1, 256);
 		break;
@@ -116,6 +122,28 @@ report(void *arg, const struct spool_report *s)
 	}
 }
 
+/* spool_open(), but SIGINT and SIGTERM end its recovery.  They stay pending for the caller. */
+static struct spool *
+open_spool(const char *dir, struct spool_options *o, char text[SPOOL_TEXT])
+{
+	struct spool *s;
+	sigset_t set, before;
+	int e;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, &before);
+	o->stop_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	s = spool_open(dir, o, text);
+	e = errno;
+	if (o->stop_fd != -1)
+		close(o->stop_fd);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	errno = e;
+	return s;
+}
+
 struct recorder *
 recorder_open(const char *dir, const struct recorder_options *o)
 {
@@ -131,7 +159,7 @@ recorder_open(const char *dir, const struct recorder_options *o)
 	r->options = *o;
 	r->options.spool.report = report;
 	r->options.spool.arg = r;
-	if ((r->spool = spool_open(dir, &r->options.spool, text)) != NULL)
+	if ((r->spool = open_spool(dir, &r->options.spool, text)) != NULL)
 		return r;
 	if (errno == EWOULDBLOCK || errno == EINTR)
 		cli_warnx("%s", text); /* it has said why */

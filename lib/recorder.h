@@ -80,7 +80,8 @@ struct recorder;
 
 /*
  * Open the spool (recovery included) with messages to stderr, and start the list on stdout.
- * NULL when it can't be: the reason was printed.
+ * NULL when it can't be: the reason was printed.  SIGINT or SIGTERM is a reason, and reaches the
+ * caller's handler, or signalfd, when this returns.
  */
 struct recorder *recorder_open(const char *dir, const struct recorder_options *o);
 

@@ -91,4 +91,57 @@ setup() {
 	[ ! -s err ]
 	eet-wav -q -d wav out 2> err
 	[ ! -s err ]
+	# A tag that is dropped is none.
+	eet-rotate tags < "$golden/badtag.mux" > list 2> err
+	grep -q 'tag .*dropped' err
+	eet-rotate -q more < "$golden/badtag.mux" > list 2> err
+	eet-demux -q "$golden/badtag.mux" 2>> err | eet-wav -q -d tagged 2>> err
+	eet-info -q "$golden/badtag.mux" > table 2>> err
+	[ ! -s err ]
+}
+
+@test "all: a file that is input and output at once is refused, and left as it is" {
+	local command
+
+	cp "$golden/three.mux" log
+	cp "$golden/stereo_pcm.eet" pcm
+	cp pcm before
+	ln -s log link
+	for command in 'eet-demux log >> log' 'eet-demux < log >> log' 'eet-demux - < log 1<> log' \
+		'eet-demux link >> log' 'eet-demux pcm log >> log' 'eet-wav log >> log' \
+		'eet-wav -o log < log' 'eet-wav pcm -o link log' 'eet-info log >> log' \
+		'eet-info --json pcm log >> log' 'eet-rotate out < log >> log' \
+		'eet-adpcm -d log >> log' 'eet-adpcm -e < pcm >> pcm' 'eet-adpcm -e -o pcm pcm'; do
+		run -2 --separate-stderr bash -c "$command"
+		[[ $stderr == 'eet-'*': the input is the output, too; try '* ]]
+		cmp log "$golden/three.mux"
+		cmp pcm before
+	done
+	[ ! -e out ]
+	# Not one file: it has two names, or there is no output.
+	eet-demux -d files log
+	# shellcheck disable=SC2094 # it is what is tested
+	eet-demux --filter 'cat > /dev/null' < log >> log
+	cmp log "$golden/three.mux"
+	# shellcheck disable=SC2094
+	eet-info log < log > /dev/null
+}
+
+@test "all: standard input is read once" {
+	local program
+
+	for program in eet-demux eet-wav eet-info; do
+		run -2 --separate-stderr "$program" - - < "$golden/sine_adpcm.eet"
+		[[ $stderr == "$program: standard input can be read once; try "* ]]
+	done
+}
+
+@test "all: an empty command is refused" {
+	local command
+
+	for command in 'eet-rotate --exec' 'eet-listen --spool out --exec' 'eet-demux --filter'; do
+		run -2 --separate-stderr bash -c "$command ''" < "$golden/three.mux"
+		[[ $stderr == *'needs a command; try '* ]]
+	done
+	[ ! -e out ]
 }

@@ -196,6 +196,7 @@ main(int argc, char *argv[])
 	path = optind < argc ? argv[optind] : "-";
 	if (strcmp(path, "-") == 0 && isatty(STDIN_FILENO))
 		cli_usage("standard input is a terminal: name a file, or feed it one");
+	input_not_output(path, set.wav != NULL ? set.wav : "-");
 	if (set.wav == NULL)
 		cli_no_terminal(STDOUT_FILENO, set.raw && decode ? "raw audio" : "a log",
 		    set.encode ? "redirect it, or use -o FILE" : "redirect it, or use eet-wav");

@@ -306,7 +306,6 @@ main(int argc, char *argv[])
 	static struct demux d;
 	const char *dir = NULL, *filter = NULL;
 	struct rlimit files;
-	bool standard;
 	int c, status;
 
 	cli_init(argv);
@@ -326,14 +325,7 @@ main(int argc, char *argv[])
 		cli_usage("-d and --filter exclude each other");
 	if (filter != NULL && *filter == '\0')
 		cli_usage("--filter needs a command");
-	standard = optind == argc;
-	for (int i = optind; i < argc; i++) {
-		if (strcmp(argv[i], "-") == 0 && standard)
-			cli_usage("standard input can be read once");
-		standard = standard || strcmp(argv[i], "-") == 0;
-	}
-	if (standard && isatty(STDIN_FILENO))
-		cli_usage("standard input is a terminal: name a log, or feed it one");
+	input_operands(argv + optind, dir == NULL && filter == NULL ? "-" : NULL);
 	if (dir == NULL && filter == NULL)
 		cli_no_terminal(STDOUT_FILENO, "a log", "redirect it, or use -d DIR");
 

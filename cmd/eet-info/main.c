@@ -277,12 +277,10 @@ main(int argc, char *argv[])
 			cli_usage("--reindex takes one directory and no other operand");
 		return cli_finish(reindex(spool));
 	}
+	input_operands(argv + optind, "-");
 	stop_init(true);
-	if (optind == argc) {
-		if (isatty(STDIN_FILENO))
-			cli_usage("standard input is a terminal: name a log, or feed it one");
+	if (optind == argc)
 		inspect_operand(&in, "-");
-	}
 	for (; optind < argc; optind++)
 		inspect_operand(&in, argv[optind]);
 	return cli_finish(in.status);

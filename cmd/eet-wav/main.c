@@ -296,7 +296,6 @@ main(int argc, char *argv[])
 	struct settings set = { .fill = true, .to = { .kind = MOMENT_END } };
 	const char *file = NULL, *dir = NULL;
 	struct sources all = { 0 };
-	bool standard = false;
 	int c, status = CLI_OK;
 
 	cli_init(argv);
@@ -326,16 +325,9 @@ main(int argc, char *argv[])
 		cli_usage("-o and -d exclude each other");
 	if (file == NULL)
 		file = "-";
-	for (int i = optind; i < argc; i++) {
-		if (strcmp(argv[i], "-") == 0 && standard)
-			cli_usage("standard input can be read once");
-		standard = standard || strcmp(argv[i], "-") == 0;
-	}
-	standard = standard || optind == argc;
+	input_operands(argv + optind, dir == NULL ? file : NULL);
 	if (dir == NULL && strcmp(file, "-") == 0)
 		cli_no_terminal(STDOUT_FILENO, "a WAV", "redirect it, or use -o FILE");
-	if (standard && isatty(STDIN_FILENO))
-		cli_usage("standard input is a terminal: name a log, or feed it one");
 
 	stop_init(dir == NULL && outfile_is_pipe(file));
 	for (int i = optind; i < argc; i++)
