@@ -14,4 +14,4 @@ host=$1 file=$2 dir=$3
 shift 3
 PATH=${EET_BIN:-$(dirname "$0")/../build/bin}:$PATH
 
-${EET_SSH:-ssh} "$host" eet-listen "$@" | tee -p "$file" | eet-rotate "$dir"
+${EET_SSH:-ssh} "$host" eet-listen "$@" | tee -ip "$file" | eet-rotate "$dir"
