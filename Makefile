@@ -14,7 +14,7 @@ PYTHON	?= /usr/bin/python3
 CFLAGS	?= -O2 -g
 HARDEN	?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 FUZZ_SECONDS ?= 60
-ROUNDS	?= 200
+ROUNDS	?= 50
 
 STD	= -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DEET_VERSION='"$(VERSION)"' -iquote lib
 WARN	= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 $(WERROR)
@@ -133,11 +133,13 @@ fuzz-short:
 units: $(UNITS) $(LOADS) $(SHIMS)
 fuzzers: $(FUZZERS)
 
-# ROUNDS=, SEED= as it was printed
+# ROUNDS= of each fault, SEED= as it was printed
 torture: all $(SHIMS)
 	PATH=$(EET_BIN):$$PATH test/torture/faults.py $(SEED:%=--seed %) --recoveries 50 \
 		$B/test/torture/faults.so
 	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds $(ROUNDS)
+	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds 1 --stop 120 \
+		--only stop-listener --only stop-rotator
 
 bench: all $(LOADS)
 	PATH=$(EET_BIN):$(abspath $B/test/bench):$$PATH test/bench/run

@@ -3,11 +3,23 @@
 # shellcheck disable=SC2154 # the helper and `run` set variables
 load helper
 
+torture() {
+	local program=$1
+
+	shift
+	TMPDIR=$PWD "$EET_ROOT/test/torture/$program" "$@"
+}
+
 @test "torture: killed at random moments, server, listener, rotator, both" {
-	TMPDIR=$PWD "$EET_ROOT/test/torture/kill.py" --rounds 10 --streams 12 --seconds 0.4
+	torture kill.py --rounds 2 --streams 12 --seconds 0.4 --only server --only listener \
+		--only rotator --only both
+}
+
+@test "torture: asked to end, in every order and twice, interrupted, stopped for a while" {
+	torture kill.py --rounds 1 --streams 12 --seconds 0.4 --stop 0.5
 }
 
 @test "torture: killed at points where files change, recovery too" {
-	TMPDIR=$PWD "$EET_ROOT/test/torture/faults.py" --every 4 --recoveries 2 \
+	torture faults.py --every 4 --recoveries 2 \
 		"${EET_BIN%/bin}/test/torture/faults.so"
 }
