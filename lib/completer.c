@@ -1,5 +1,6 @@
 #include "completer.h"
 
+#include "fdio.h"
 #include "index.h"
 
 #include <errno.h>
@@ -195,14 +196,14 @@ sync_names(const struct segment_dir *d, const struct completer_job *j, char fail
 		fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd == -1 && errno == ENOENT)
 			continue;
-		status = fd == -1 ? -1 : fdatasync(fd);
+		status = fd == -1 ? -1 : fdio_datasync(fd);
 		if (fd != -1)
 			close(fd);
 		if (status == -1)
 			return -1;
 	}
 	snprintf(failed, SEGMENT_PATH, "%s", d->path);
-	return fsync(d->fd);
+	return fdio_sync(d->fd);
 }
 
 static int
@@ -248,7 +249,7 @@ completer_run(const struct segment_dir *d, int index, struct completer_job *cons
 			return -1;
 		}
 	}
-	if (d->sync && fdatasync(index) == -1) {
+	if (d->sync && fdio_datasync(index) == -1) {
 		snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
 		return -1;
 	}

@@ -94,6 +94,26 @@ fdio_writev_full(int fd, struct iovec *iov, size_t count, size_t *firsto)
 	return status;
 }
 
+static int
+for_good(int status)
+{
+	if (status == -1 && (errno == ENOSPC || errno == EDQUOT))
+		errno = EIO;
+	return status;
+}
+
+int
+fdio_sync(int fd)
+{
+	return for_good(fsync(fd));
+}
+
+int
+fdio_datasync(int fd)
+{
+	return for_good(fdatasync(fd));
+}
+
 int
 fdio_rename_new(int dirfd, const char *from, const char *to)
 {

@@ -30,6 +30,13 @@ int fdio_write_full(int fd, const void *buf, size_t len, size_t *donep);
 int fdio_writev_full(int fd, struct iovec *iov, size_t count, size_t *firsto);
 
 /*
+ * fsync(2) and fdatasync(2).  0, or -1 with errno, never ENOSPC or EDQUOT, which pass: when a sync has
+ * failed, what it was to write may be gone, and the next one succeed without it.
+ */
+int fdio_sync(int fd);
+int fdio_datasync(int fd);
+
+/*
  * rename(2) within dirfd that never replaces: EEXIST.  Also where the file system has no such
  * flag; where it has no links either, only if nobody else creates that name meanwhile.
  */

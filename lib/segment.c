@@ -239,7 +239,7 @@ render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH]
 	name_file(&s->name, ".wav.part", part);
 	if ((in = openat(d->fd, eet, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) == -1)
 		return fail(d, eet, failed);
-	if (d->sync && fsync(in) == -1) {
+	if (d->sync && fdio_sync(in) == -1) {
 		fail(d, eet, failed);
 		goto fail;
 	}
@@ -253,7 +253,7 @@ render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH]
 		}
 	}
 	if (segment_render(in, out, d, &s->facts) == -1 ||
-	    (out != -1 && d->sync && fsync(out) == -1)) {
+	    (out != -1 && d->sync && fdio_sync(out) == -1)) {
 		fail(d, wav ? part : eet, failed);
 		goto fail;
 	}
@@ -347,7 +347,7 @@ segment_complete(const struct segment_dir *d, struct segment *const segments[], 
 			return -1;
 		renamed = true;
 	}
-	if (renamed && d->sync && fsync(d->fd) == -1)
+	if (renamed && d->sync && fdio_sync(d->fd) == -1)
 		return fail(d, "", failed);
 	for (size_t i = 0; i < rendered; i++)
 		segments[i]->stage = SEGMENT_PLACED;

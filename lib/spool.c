@@ -133,8 +133,14 @@ lock_directory(struct spool *sp, char text[SPOOL_TEXT])
 
 		/* Not ours to read, perhaps: then the directory is as durable as its parent. */
 		if (parent != -1) {
-			fsync(parent);
+			int status = fdio_sync(parent), e = errno;
+
 			close(parent);
+			errno = e;
+			if (status == -1) {
+				snprintf(text, SPOOL_TEXT, "%s", d->path);
+				return -1;
+			}
 		}
 	}
 	return 0;

@@ -13,7 +13,7 @@ old ones.  What goes wrong is that
 - the same, with --exec: there is no segment whose command was not run;
 - the call fails, once.  Then all is as if nobody had disturbed it, or the exit status is 1, the
   error is told with the file it happened to, and each frame is stored that stands before the offset
-  from which on, as is said, it is not.
+  from which on, as is said, it is not.  When a sync fails it is always so.
 
 For some of the states that a kill leaves, the recovery goes wrong at each of its points too, and the
 one after that has to come to the same.
@@ -283,16 +283,18 @@ class Run:
         self.left = self.files()
         if (status is None) != (self.faults.error is None):
             raise Wrong(f"exit status {status}: {self.said}")
+        if status == 0 and "sync" in hit[1]:
+            raise Wrong(f"exit status 0: {self.said}")
         if status == 1:
-            self.check_said(hit[2])
+            self.check_said(hit[2], "sync" in hit[1])
             if log is not None:
                 self.check_stored(log)
         self.is_done = status == 0
         return True
 
-    def check_said(self, file):
+    def check_said(self, file, sync):
         """The error was told, and what it happened to."""
-        error = os.strerror(getattr(errno, self.faults.error))
+        error = os.strerror(errno.EIO if sync else getattr(errno, self.faults.error))
         name = os.path.basename(file)
         told = POINT.sub("", self.said).splitlines()
         if not any(line.endswith(error) and self.out in line for line in told):

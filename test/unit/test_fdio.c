@@ -266,6 +266,41 @@ says_why_not(void **state)
 	assert_int_equal(errno, EBADF);
 }
 
+static int sync_error;
+
+int
+fsync(int fd)
+{
+	(void)fd;
+	errno = sync_error;
+	return sync_error == 0 ? 0 : -1;
+}
+
+int
+fdatasync(int fd)
+{
+	return fsync(fd);
+}
+
+/* A full disk passes; what a sync has lost stays lost. */
+static void
+failed_sync_is_for_good(void **state)
+{
+	static const int errors[][2] = { { ENOSPC, EIO }, { EDQUOT, EIO }, { EIO, EIO },
+		{ EROFS, EROFS } };
+
+	(void)state;
+	assert_int_equal(fdio_sync(0), 0);
+	assert_int_equal(fdio_datasync(0), 0);
+	for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+		sync_error = errors[i][0];
+		assert_int_equal(fdio_sync(0), -1);
+		assert_int_equal(errno, errors[i][1]);
+		assert_int_equal(fdio_datasync(0), -1);
+		assert_int_equal(errno, errors[i][1]);
+	}
+}
+
 static void
 rename_never_replaces(void **state)
 {
@@ -304,6 +339,7 @@ main(void)
 		cmocka_unit_test(writes_pieces),
 		cmocka_unit_test(says_what_is_left),
 		cmocka_unit_test(says_why_not),
+		cmocka_unit_test(failed_sync_is_for_good),
 		cmocka_unit_test(rename_never_replaces),
 	};
 

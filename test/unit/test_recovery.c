@@ -81,17 +81,26 @@ refuse(int fd, const void *buf, size_t len)
 	return true;
 }
 
-/* Nothing here is to outlive the machine, so nothing is flushed. */
+/*
+ * Nothing here is to outlive the machine, so nothing is flushed.  A flush that fails is never mended:
+ * it is not where a disk is full.
+ */
+static int
+flush(int fd)
+{
+	return atomic_load(&refusal) != ENOSPC && refuse(fd, NULL, 0) ? -1 : 0;
+}
+
 int
 fsync(int fd)
 {
-	return refuse(fd, NULL, 0) ? -1 : 0;
+	return flush(fd);
 }
 
 int
 fdatasync(int fd)
 {
-	return refuse(fd, NULL, 0) ? -1 : 0;
+	return flush(fd);
 }
 
 int
