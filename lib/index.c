@@ -89,28 +89,29 @@ index_format_removed(const char *eet, const char *wav, uint32_t session, uint64_
 	return json_end(&j);
 }
 
-/* Where the last whole line of fd ends. */
+/*
+ * Where the last whole line of fd ends before anything that is none: after a power cut there may be
+ * zeros in place of lines, and lines of the same flush behind them, which nobody was told of.
+ */
 static off_t
-whole_lines(int fd, off_t size)
+whole_lines(int fd)
 {
-	char buf[4096];
+	char buf[8 * INDEX_LINE];
+	off_t at = 0, end = 0;
+	ssize_t n;
 
-	while (size > 0) {
-		size_t want = size < (off_t)sizeof buf ? (size_t)size : sizeof buf;
-		ssize_t n = pread(fd, buf, want, size - (off_t)want);
-		const char *nl;
+	while ((n = pread(fd, buf, sizeof buf, at)) > 0) {
+		const char *zero = memchr(buf, '\0', (size_t)n);
+		const char *nl =
+		    memrchr(buf, '\n', zero != NULL ? (size_t)(zero - buf) : (size_t)n);
 
-		if (n != (ssize_t)want) {
-			if (n >= 0)
-				errno = EIO; /* it became shorter */
-			return -1;
-		}
-		nl = memrchr(buf, '\n', want);
 		if (nl != NULL)
-			return size - (off_t)want + (nl - buf) + 1;
-		size -= (off_t)want;
+			end = at + (nl - buf) + 1;
+		if (zero != NULL)
+			return end;
+		at += n;
 	}
-	return 0;
+	return n == 0 ? end : -1;
 }
 
 int
@@ -130,9 +131,10 @@ index_open(int dirfd, mode_t mode, uint64_t *cuto)
 		errno = EINVAL;
 		goto fail;
 	}
-	if ((end = whole_lines(fd, st.st_size)) < 0)
+	if ((end = whole_lines(fd)) < 0)
 		goto fail;
-	if (end < st.st_size && ftruncate(fd, end) == -1)
+	/* The cut is to be on the disk before a line is: else what was cut may come back around it. */
+	if (end < st.st_size && (ftruncate(fd, end) == -1 || fdatasync(fd) == -1))
 		goto fail;
 	*cuto = (uint64_t)(st.st_size - end);
 	return fd;

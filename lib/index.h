@@ -57,8 +57,9 @@ size_t index_format_removed(const char *eet, const char *wav, uint32_t session, 
     const char *why, char out[INDEX_LINE + 1]);
 
 /*
- * Open (create with mode) the index of a directory, for appending; a torn last line is cut.
- * *cuto: how many bytes that were.  Descriptor, or -1 with errno.
+ * Open (create with mode) the index of a directory, for appending.  It is cut (and the cut synced)
+ * before a torn last line, or a zero byte, as a power cut may leave them; *cuto: how many bytes that
+ * were.  Descriptor, or -1 with errno.
  */
 int index_open(int dirfd, mode_t mode, uint64_t *cuto);
 
