@@ -4,7 +4,9 @@
 #include <stdbool.h>
 #include <time.h>
 
-static uint64_t wall_start, boot_start, now;
+static uint64_t wall_start, boot_start, longest;
+static uint64_t passed; /* since the start, on the boot-time clock */
+static uint64_t lived;  /* of that, what clock_now() counts */
 static bool fresh;
 
 static uint64_t
@@ -16,9 +18,23 @@ read_clock(clockid_t id)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-void
-clock_start(void)
+static void
+look(void)
 {
+	uint64_t before = passed, turn;
+
+	if (fresh)
+		return;
+	fresh = true;
+	passed = read_clock(CLOCK_BOOTTIME) - boot_start;
+	turn = passed - before;
+	lived += turn < longest ? turn : longest;
+}
+
+void
+clock_start(uint64_t longest_turn)
+{
+	longest = longest_turn;
 	wall_start = read_clock(CLOCK_REALTIME);
 	boot_start = read_clock(CLOCK_BOOTTIME);
 }
@@ -32,17 +48,15 @@ clock_turn(void)
 uint64_t
 clock_now(void)
 {
-	if (!fresh) {
-		now = read_clock(CLOCK_BOOTTIME) - boot_start;
-		fresh = true;
-	}
-	return now;
+	look();
+	return lived;
 }
 
 uint64_t
 clock_record(void)
 {
-	return wall_start + clock_now();
+	look();
+	return wall_start + passed;
 }
 
 int64_t

@@ -3,19 +3,25 @@
  *
  * What is recorded is the wall clock at the start plus the boot-time clock elapsed since: a wall
  * clock that is stepped meanwhile neither stalls nor bursts a rotation, and times never decrease.
+ *
+ * Timeouts go by the time in which the loop turned.  While the process was stopped, the machine
+ * asleep, or a disk slow, clients could not be heard: what they sent then is still to be read.
  */
 #ifndef EET_LISTEN_CLOCK_H
 #define EET_LISTEN_CLOCK_H
 
 #include <stdint.h>
 
-/* Set the start.  To be called once, before anything else here. */
-void clock_start(void);
+/*
+ * Set the start.  To be called once, before anything else here.  longest_turn: how many
+ * microseconds a turn of the loop takes at most, as long as nothing keeps it from turning.
+ */
+void clock_start(uint64_t longest_turn);
 
 /* A new turn begins: the next question reads the clock. */
 void clock_turn(void);
 
-/* Microseconds since clock_start(), in this turn; for timeouts. */
+/* Microseconds since clock_start(), in this turn, longer ones cut short; for timeouts. */
 uint64_t clock_now(void);
 
 /* The time to record, in this turn: microseconds since the Unix epoch. */

@@ -209,7 +209,7 @@ main(int argc, char *argv[])
 	cli_init(argv);
 	recorder_defaults(&set.recorder);
 	parse(argc, argv, &set);
-	clock_start();
+	clock_start(server_sweep_ms(&set.server) * 1000);
 	if (server_init(&server, &set.server, set.raw, set.spool != NULL ? 2 : 1) == -1 ||
 	    listener_open(&server.listener, &set.address) == -1)
 		return CLI_EFAIL;

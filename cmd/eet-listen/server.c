@@ -596,8 +596,8 @@ on_sweep(uv_timer_t *timer)
 }
 
 /* Often enough for the shortest of the times that it looks after. */
-static uint64_t
-sweep_ms(const struct server_options *o)
+uint64_t
+server_sweep_ms(const struct server_options *o)
 {
 	uint64_t times[] = { o->handshake_timeout, o->idle_timeout, o->idle_exit };
 	uint64_t ms = 1000;
@@ -871,7 +871,8 @@ server_run(struct server *s)
 	if (listener_start(&s->listener, &s->loop) == -1)
 		return CLI_EFAIL;
 	s->last_open_us = clock_now();
-	uv_timer_start(&s->sweep, on_sweep, sweep_ms(s->options), sweep_ms(s->options));
+	uv_timer_start(&s->sweep, on_sweep, server_sweep_ms(s->options),
+	    server_sweep_ms(s->options));
 	if (s->command.argv != NULL &&
 	    command_start(&s->command, &s->loop, s->listener.url) == -1) {
 		cli_warn("%s", s->command.argv[0]);

@@ -133,6 +133,9 @@ struct server {
 	uv_signal_t signals[4];
 };
 
+/* How often it looks at its clients, and so the longest turn of an idle loop: in milliseconds. */
+uint64_t server_sweep_ms(const struct server_options *options);
+
 /*
  * Make the loop and libwebsockets' context; each client may need per_client descriptors.
  * 0; -1: said why.  Then: s->output gets its sinks, s->listener is opened, and server_run() serves
