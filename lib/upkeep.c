@@ -27,8 +27,9 @@ struct upkeep {
 	int timer; /* limits are looked at once a second, because what grows fills the disk too */
 	struct exec *exec; /* NULL: no command */
 	void *waiting;     /* without one: names of segments whose command waits, tsearch(3) */
-	struct retention *retention; /* NULL: everything is kept */
-	int said;                    /* errno of a removal that failed, so that it is said once */
+	struct retention *retention;     /* NULL: everything is kept */
+	uint64_t wall_start, boot_start; /* when the keeping began, on both clocks */
+	int said; /* errno of a removal that failed, so that it is said once */
 };
 
 __attribute__((format(printf, 4, 5))) static void
@@ -180,6 +181,28 @@ begin_exec(struct upkeep *u, int index)
 	return u->exec != NULL && watch(u, exec_fd(u->exec)) == 0 ? look_at_pending(u, index) : -1;
 }
 
+static uint64_t
+read_clock(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/*
+ * By which nothing is older than it is, if one of them is right: the clock, and the clock at the
+ * start plus the time that has passed since.  Set forward by mistake, it must not cost everything.
+ */
+static uint64_t
+careful_now(const struct upkeep *u)
+{
+	uint64_t wall = read_clock(CLOCK_REALTIME);
+	uint64_t passed = u->wall_start + (read_clock(CLOCK_BOOTTIME) - u->boot_start);
+
+	return wall < passed ? wall : passed;
+}
+
 static int
 begin_retention(struct upkeep *u, int index)
 {
@@ -188,6 +211,8 @@ begin_retention(struct upkeep *u, int index)
 
 	if (l->keep_bytes == 0 && l->keep_age_us == 0 && l->min_free == 0)
 		return 0;
+	u->wall_start = read_clock(CLOCK_REALTIME);
+	u->boot_start = read_clock(CLOCK_BOOTTIME);
 	u->retention = retention_new(u->dir, l);
 	u->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (u->retention == NULL || u->timer == -1 || watch(u, u->timer) == -1)
@@ -302,16 +327,12 @@ static void
 keep_limits(struct upkeep *u)
 {
 	char failed[SEGMENT_PATH];
-	struct timespec now;
 	uint64_t expirations;
 	int status;
 
 	if (read(u->timer, &expirations, sizeof expirations) == -1)
 		expirations = 0; /* not due, but a segment more may be one too many */
-	clock_gettime(CLOCK_REALTIME, &now);
-	status = retention_step(u->retention,
-	    (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000, needed, removed, u,
-	    failed);
+	status = retention_step(u->retention, careful_now(u), needed, removed, u, failed);
 	if (status == -1 && errno != u->said) {
 		char text[SEGMENT_PATH + 128];
 
