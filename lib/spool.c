@@ -351,7 +351,9 @@ spool_flush(struct spool *sp)
 	errno = e;
 	if (e != 0)
 		return -1;
-	if (sp->options.sync_us > 0 && !sp->syncing && sp->last_us >= sp->sync_at)
+	/* Times may begin anew, and earlier: another log has been joined. */
+	if (sp->options.sync_us > 0 && !sp->syncing &&
+	    (sp->last_us >= sp->sync_at || sp->sync_at - sp->last_us > sp->options.sync_us))
 		sync_growing(sp);
 	return 0;
 }
