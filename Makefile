@@ -148,6 +148,8 @@ lint: lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang
 
 lint-format:
 	clang-format --dry-run -Werror $(CFILES)
+	PATH=$(EET_BIN):$$PATH test/torture/clock.py $(SEED:%=--seed %) --rounds 60 \
+		$B/test/torture/clock.so
 
 lint-tidy: $(addprefix tidy/,$(filter lib/%.c cmd/%.c,$(CFILES)))
 
