@@ -62,7 +62,8 @@ enum recorder_option {
 	"      --exec-jobs N    run so many at once (4)\n" \
 	"      --keep-bytes SIZE, --keep-age TIME, --min-free SIZE\n" \
 	"                       remove the oldest complete segments when they are more\n" \
-	"                       or older than that, or leave less space free\n"
+	"                       or older than that, or leave less space free (0: no\n" \
+	"                       limit)\n"
 /* clang-format on */
 
 struct recorder_options {

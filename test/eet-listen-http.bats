@@ -54,7 +54,8 @@ reply() {
 		assert (status, headers["content-length"], body) == (200, "3", b"")
 		assert head("/nothing")[0] == 404 and head("/nothing")[2] == b""
 		for path in ("/ws", "/ws/kitchen", "/ws/aa:bb:cc:dd:ee:ff", "/ws/" + "a" * 64, "/ws?x=1",
-		             "/ws/echo", "/ws/echo?y"):
+		             "/ws/echo", "/ws/echo?y", "/ws/%6bitchen", "/ws//kitchen", "//ws/./kitchen",
+		             "/x/../ws/kitchen"):
 		    connect(port, path).close()
 		def refused(status, *args, **how):
 		    try:
@@ -244,4 +245,51 @@ reply() {
 		log = sessions(read_log("log"))
 		assert len(log) == 1 and log[1][1] == [frame(0)]
 	PY
+}
+
+@test "listen: who sends more than a request may hold is named with -v" {
+	start_listen -v -o log
+	py "$port" > peer <<-'PY'
+		import sys
+		from wsclient import *
+		s = open_socket(sys.argv[1])
+		print("%s:%d" % s.getsockname())
+		s.sendall(b"GET /ws HTTP/1.1\r\nX: " + b"y" * 20000 + b"\r\n\r\n")
+		try:
+		    assert s.recv(1) == b""
+		except ConnectionError:
+		    pass
+	PY
+	wait_for grep -qx "eet-listen: $(< peer): closed without a request" listen.err
+	grep -q '^eet-listen: libwebsockets: ' listen.err
+	stop listen
+	[ "$status" = 0 ]
+}
+
+@test "listen: who does not read an echo is not read from, and closed when it takes too long" {
+	start_listen -q --idle-timeout 1s -o log
+	py "$port" "$pid" <<-'PY'
+		import sys
+		from wsclient import *
+		port, pid = sys.argv[1], int(sys.argv[2])
+		before = memory(pid)
+		def post():
+		    s = open_socket(port, rcvbuf=4096)
+		    s.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+		    return s
+		def echo():
+		    return connect(port, "/ws/echo", rcvbuf=4096).sock
+		for open_one, data in (post, bytes(65536)), (echo, ws_frame(BINARY, bytes(60000))):
+		    s, sent = open_one(), 0
+		    try:
+		        while True:
+		            sent += s.send(data)
+		            assert memory(pid) - before < 1024 + MEMORY_SLACK
+		    except OSError as e:
+		        assert not isinstance(e, TimeoutError), "it is not closed"
+		    assert sent > 65536, sent
+		connect(port).close()
+	PY
+	stop listen
+	[ "$status" = 0 ]
 }

@@ -316,3 +316,45 @@ load helper
 	stop listen
 	[ "$status" = 0 ]
 }
+
+@test "listen: who is closed in the middle of a message has 5 s, however much it sends" {
+	start_listen -q -o log
+	py "$port" "$pid" <<-'PY'
+		import sys, threading, time
+		from wsclient import *
+		port, pid = sys.argv[1], int(sys.argv[2])
+		before = memory(pid)
+		def begin():
+		    ws = connect(port)
+		    ws.send(handshake())
+		    ws.raw(ws_frame(BINARY, frame(0, bytes(100), length=1 << 30), announce=1 << 40))
+		    return ws, time.monotonic()
+		def gone(ws, began):
+		    ws.sock.settimeout(10)
+		    try:
+		        while ws.sock.recv(65536):
+		            pass
+		    except ConnectionError:
+		        pass
+		    took[ws] = time.monotonic() - began
+		took = {}
+		silent, busy = begin(), begin()
+		wait = threading.Thread(target=gone, args=silent)
+		wait.start()
+		try:
+		    while True:
+		        busy[0].raw(bytes(1000))
+		        time.sleep(0.01)
+		        assert memory(pid) - before < 512 + MEMORY_SLACK
+		except OSError:
+		    gone(*busy)
+		wait.join()
+		assert all(4 < t < 8 for t in took.values()) and len(took) == 2, took.values()
+	PY
+	py <<-'PY'
+		from wsclient import *
+		log = sessions(read_log("log"))
+		assert [s[2].code for s in log.values()] == [1009, 1009]
+	PY
+	stop listen
+}

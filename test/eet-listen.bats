@@ -55,6 +55,31 @@ numbers() {
 	[ "$(echo *)" = '*' ]
 }
 
+@test "listen: 0 is never, or refused" {
+	run -2 --separate-stderr eet-listen --max-frame 0 -o log localhost:0
+	[[ $stderr == "eet-listen: --max-frame 0, at least 12; try "* ]]
+	run -2 --separate-stderr eet-listen --sessions 0 -o log localhost:0
+	start_listen --idle-exit 0 --idle-timeout 0 --handshake-timeout 0 --max-frame 652 \
+		--spool out -t 0 --keep-bytes 0 --keep-age 0 --min-free 0
+	py "$port" <<-'PY'
+		import sys, time
+		from wsclient import *
+		late = open_socket(sys.argv[1])
+		ws = connect(sys.argv[1])
+		time.sleep(0.5) # what would end at once has ended
+		ws.send(handshake())
+		ws.send(frame(0, bytes(640)))
+		time.sleep(0.5)
+		ws.send(frame(1, bytes(640)))
+		assert ws.close() == (1000, "")
+		late.sendall(upgrade_request("/ws"))
+		assert read_head(late)[0] == 101
+	PY
+	stop listen
+	[ "$status" = 0 ]
+	[ "$(stat -c %s out/*.eet)" = $((32 + 2 * 652)) ]
+}
+
 @test "listen: a log is not written to a terminal" {
 	run -2 script -qec 'eet-listen localhost:0 2>&1' /dev/null
 	[[ $output == *'a log is binary'*terminal* ]]

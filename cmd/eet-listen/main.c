@@ -37,7 +37,7 @@ static const char help[] =
     "\n"
     "With --spool:\n" RECORDER_HELP "\n"
     "      --sessions N         take N streams, and end when they have ended\n"
-    "      --idle-exit TIME     end when no stream was open for TIME\n"
+    "      --idle-exit TIME     end when no stream was open for TIME (0: never)\n"
     "      --ready-fd FD        when ready, write the URL to FD and close it\n"
     "      --max-frame SIZE     the longest frame that a stream may announce (1M)\n"
     "      --handshake-timeout TIME\n"
@@ -110,7 +110,12 @@ parse(int argc, char *argv[], struct settings *set)
 		case OPT_READY_FD:
 			set->ready_fd = (int)cli_number("--ready-fd", optarg, 0, INT32_MAX);
 			break;
-		case OPT_MAX_FRAME: set->server.max_frame = cli_size("--max-frame", optarg); break;
+		case OPT_MAX_FRAME:
+			set->server.max_frame = cli_size("--max-frame", optarg);
+			if (set->server.max_frame < WIRE_FRAME_HEADER_SIZE)
+				cli_usage("--max-frame %s, at least %d", optarg,
+				    WIRE_FRAME_HEADER_SIZE);
+			break;
 		case OPT_HANDSHAKE_TIMEOUT:
 			set->server.handshake_timeout = cli_duration("--handshake-timeout", optarg);
 			break;
@@ -167,6 +172,11 @@ open_sinks(struct server *s, struct settings *set)
 		return false;
 	if (isatty(fd)) {
 		cli_warnx("%s: a terminal, and a log is binary", name);
+		return false;
+	}
+	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+		errno = EBADF; /* closed by whoever started us, see cli_init() */
+		cli_warn("%s", name);
 		return false;
 	}
 	if (output_to(&s->output, &s->loop, fd, set->file != NULL, name) == -1) {

@@ -180,6 +180,8 @@ close_now(struct client *c)
 	if (c->websocket)
 		lws_close_reason(wsi, (enum lws_close_status)c->close_code,
 		    (unsigned char *)c->close_reason, strlen(c->close_reason));
+	else
+		shutdown(lws_get_socket_fd(wsi), SHUT_RDWR); /* else it waits half a minute for room */
 	lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
@@ -258,6 +260,8 @@ client_free(struct client *c)
 		c->ending = true;
 		audio_end(c, WIRE_CLOSE_ABNORMAL, "");
 	}
+	if (!c->ending && c->kind == CLIENT_NEW)
+		cli_note(1, "%s: closed without a request", c->peer);
 	if (c->queued)
 		TAILQ_REMOVE(&s->ending, c, ending_entry);
 	forget_hold(c);

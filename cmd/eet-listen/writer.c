@@ -127,7 +127,7 @@ writer_write(struct writer *w)
 			w->blocked = (size_t)n < total && pollable(w);
 		} else if (errno == EAGAIN && pollable(w)) {
 			w->blocked = true;
-		} else if ((errno == ENOSPC || errno == EDQUOT) && w->type == S_IFREG) {
+		} else if (errno == ENOSPC || errno == EDQUOT) {
 			w->full = true;
 			break;
 		} else {
