@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,12 +18,21 @@ struct kept {
 };
 
 /* Oldest first; what is removed leaves at the front, mostly. */
+struct queue {
+	struct kept *kept;
+	size_t first, n, capacity; /* kept[first .. n) */
+};
+
+/* In the order of removal: those whose clock was wrong, then all others. */
+enum { MISDATED, DATED, QUEUES };
+
 struct retention {
 	const struct segment_dir *dir;
 	struct retention_limits limits;
-	struct kept *kept;
-	size_t first, n, capacity; /* kept[first .. n) */
+	struct queue queues[QUEUES];
 	uint64_t bytes;
+	uint64_t newest_ms; /* of those completed since the start; 0: none */
+	bool parted;        /* queues[MISDATED] is made */
 };
 
 static const char *const extensions[] = { ".eet", ".wav" };
@@ -56,26 +66,37 @@ size_of(const struct retention *r, const struct name *n)
 }
 
 static int
-append(struct retention *r, const struct name *n)
+append(struct queue *q, struct kept k)
 {
-	if (r->n == r->capacity) {
+	if (q->n == q->capacity) {
 		/* Room at the front is used before more is asked for. */
-		if (r->first > r->n / 2) {
-			memmove(r->kept, r->kept + r->first, (r->n - r->first) * sizeof *r->kept);
-			r->n -= r->first;
-			r->first = 0;
+		if (q->first > q->n / 2) {
+			memmove(q->kept, q->kept + q->first, (q->n - q->first) * sizeof *q->kept);
+			q->n -= q->first;
+			q->first = 0;
 		} else {
-			size_t capacity = r->capacity > 0 ? 2 * r->capacity : 256;
-			struct kept *kept = realloc(r->kept, capacity * sizeof *kept);
+			size_t capacity = q->capacity > 0 ? 2 * q->capacity : 256;
+			struct kept *kept = realloc(q->kept, capacity * sizeof *kept);
 
 			if (kept == NULL)
 				return -1;
-			r->kept = kept;
-			r->capacity = capacity;
+			q->kept = kept;
+			q->capacity = capacity;
 		}
 	}
-	r->kept[r->n++] = (struct kept){ .name = *n, .bytes = size_of(r, n) };
-	r->bytes += r->kept[r->n - 1].bytes;
+	q->kept[q->n++] = k;
+	return 0;
+}
+
+/* A segment more. */
+static int
+take(struct retention *r, const struct name *n)
+{
+	struct kept k = { .name = *n, .bytes = size_of(r, n) };
+
+	if (append(&r->queues[DATED], k) == -1)
+		return -1;
+	r->bytes += k.bytes;
 	return 0;
 }
 
@@ -97,6 +118,7 @@ retention_new(const struct segment_dir *d, const struct retention_limits *l)
 	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0, e;
 	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
 	struct dirent *entry;
+	struct queue *q;
 
 	if (r == NULL || dir == NULL) {
 		e = errno;
@@ -117,7 +139,7 @@ retention_new(const struct segment_dir *d, const struct retention_limits *l)
 
 		if (name_suffix(entry->d_name, &stem) == NAME_EET &&
 		    name_parse(entry->d_name, stem, &n) && is_ours(r, entry->d_name, &st))
-			status = append(r, &n);
+			status = take(r, &n);
 	}
 	e = errno;
 	closedir(dir);
@@ -126,24 +148,52 @@ retention_new(const struct segment_dir *d, const struct retention_limits *l)
 		errno = e;
 		return NULL;
 	}
-	if (r->n > 0)
-		qsort(r->kept, r->n, sizeof *r->kept, older);
+	q = &r->queues[DATED];
+	if (q->n > 0)
+		qsort(q->kept, q->n, sizeof *q->kept, older);
 	return r;
 }
 
 int
 retention_add(struct retention *r, const struct name *n)
 {
+	struct queue *q = &r->queues[DATED];
 	size_t i;
 
-	if (append(r, n) == -1)
+	if (take(r, n) == -1)
 		return -1;
-	for (i = r->n - 1; i > r->first && older(&r->kept[i], &r->kept[i - 1]) < 0; i--) {
-		struct kept swap = r->kept[i];
+	for (i = q->n - 1; i > q->first && older(&q->kept[i], &q->kept[i - 1]) < 0; i--) {
+		struct kept swap = q->kept[i];
 
-		r->kept[i] = r->kept[i - 1];
-		r->kept[i - 1] = swap;
+		q->kept[i] = q->kept[i - 1];
+		q->kept[i - 1] = swap;
 	}
+	if (n->time_ms > r->newest_ms)
+		r->newest_ms = n->time_ms;
+	return 0;
+}
+
+/*
+ * What was there at the start and is dated behind all that came since, and behind now, was made by a
+ * clock that was wrong, or is called so by one that is.  It is older than what comes: else that
+ * would be removed as soon as it is complete, for as long as the clock was wrong.
+ */
+static int
+part(struct retention *r, uint64_t now_us)
+{
+	struct queue *q = &r->queues[DATED];
+	size_t i = q->n;
+
+	while (i > q->first && q->kept[i - 1].name.time_ms > r->newest_ms &&
+	    q->kept[i - 1].name.time_ms > now_us / 1000)
+		i--;
+	for (size_t k = i; k < q->n; k++)
+		if (append(&r->queues[MISDATED], q->kept[k]) == -1) {
+			r->queues[MISDATED].n = 0;
+			return -1;
+		}
+	q->n = i;
+	r->parted = true;
 	return 0;
 }
 
@@ -187,33 +237,34 @@ remove_segment(const struct retention *r, const struct kept *k, char failed[SEGM
 	return was_there;
 }
 
-int
-retention_step(struct retention *r, uint64_t now_us,
+/* As retention_step(), of one queue. */
+static int
+step(struct retention *r, struct queue *q, uint64_t now_us,
     bool (*needed)(void *arg, const struct name *n),
     void (*removed)(void *arg, const struct name *n, uint64_t bytes, const char *why), void *arg,
     char failed[SEGMENT_PATH])
 {
-	size_t at = r->first;
+	size_t at = q->first;
 
 	/* Where no limit is passed, who is needed need not be asked. */
-	if (at == r->n || over(r, &r->kept[at], now_us) == NULL)
+	if (at == q->n || over(r, &q->kept[at], now_us) == NULL)
 		return 1;
 	for (int left = AT_ONCE; left > 0; left--) {
 		struct kept k;
 		const char *why;
 		int was_there;
 
-		while (at < r->n && needed(arg, &r->kept[at].name))
+		while (at < q->n && needed(arg, &q->kept[at].name))
 			at++;
-		if (at == r->n || (why = over(r, &r->kept[at], now_us)) == NULL)
+		if (at == q->n || (why = over(r, &q->kept[at], now_us)) == NULL)
 			return 1;
-		k = r->kept[at];
+		k = q->kept[at];
 		if ((was_there = remove_segment(r, &k, failed)) == -1)
 			return -1;
 		/* Those before it stay, a place further on. */
-		memmove(r->kept + r->first + 1, r->kept + r->first,
-		    (at - r->first) * sizeof *r->kept);
-		r->first++;
+		memmove(q->kept + q->first + 1, q->kept + q->first,
+		    (at - q->first) * sizeof *q->kept);
+		q->first++;
 		at++;
 		r->bytes -= k.bytes;
 		if (was_there)
@@ -222,11 +273,29 @@ retention_step(struct retention *r, uint64_t now_us,
 	return 0;
 }
 
+int
+retention_step(struct retention *r, uint64_t now_us,
+    bool (*needed)(void *arg, const struct name *n),
+    void (*removed)(void *arg, const struct name *n, uint64_t bytes, const char *why), void *arg,
+    char failed[SEGMENT_PATH])
+{
+	int status = 1;
+
+	if (!r->parted && r->newest_ms > 0 && part(r, now_us) == -1) {
+		snprintf(failed, SEGMENT_PATH, "%s", r->dir->path);
+		return -1;
+	}
+	for (size_t i = 0; status == 1 && i < QUEUES; i++)
+		status = step(r, &r->queues[i], now_us, needed, removed, arg, failed);
+	return status;
+}
+
 void
 retention_free(struct retention *r)
 {
 	if (r == NULL)
 		return;
-	free(r->kept);
+	for (size_t i = 0; i < QUEUES; i++)
+		free(r->queues[i].kept);
 	free(r);
 }

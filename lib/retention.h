@@ -1,7 +1,7 @@
 /*
  * Which complete segments a spool still keeps: by their bytes, their age, and
- * what is left free on the disk.  The oldest go first; never one that grows,
- * or that its keeper still needs.
+ * what is left free on the disk.  The oldest go first, those before them that a wrong clock has
+ * dated in the future; never one that grows, or that its keeper still needs.
  */
 #ifndef EET_RETENTION_H
 #define EET_RETENTION_H

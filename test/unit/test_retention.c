@@ -160,6 +160,72 @@ by_age(void **state)
 }
 
 static void
+misdated(void **state)
+{
+	static const char *const gone[] = {
+		"2+70000 100 keep-bytes\n",
+		"2+80000 100 keep-bytes\n",
+		"1+9000 100 keep-bytes\n",
+		"3+9500 100 keep-bytes\n",
+	};
+	const uint64_t now = (MS + 10000) * 1000;
+	struct scratch s = scratch_new();
+	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	struct retention *r;
+	struct name n;
+
+	(void)state;
+	segment(&s, 1, 0, 0);
+	segment(&s, 1, 9000, 0);
+	segment(&s, 2, 70000, 0);
+	segment(&s, 2, 80000, 0);
+
+	/* As long as nothing comes, all dates are believed. */
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 300 });
+	step(r, now);
+	assert_string_equal(told, "1+0 100 keep-bytes\n");
+
+	/* What comes is younger than what is dated in the future. */
+	for (unsigned i = 0; i < 4; i++) {
+		n = segment(&s, 3, 9500 + i, 0);
+		assert_int_equal(retention_add(r, &n), 0);
+		told[0] = '\0';
+		step(r, now);
+		assert_string_equal(told, gone[i]);
+	}
+	retention_free(r);
+	scratch_empty(&s);
+
+	/* An old log that is recorded now does not make younger ones older, */
+	segment(&s, 1, 9000, 0);
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 100 });
+	n = segment(&s, 2, 0, 0);
+	assert_int_equal(retention_add(r, &n), 0);
+	step(r, now);
+	assert_string_equal(told, "2+0 100 keep-bytes\n");
+	retention_free(r);
+
+	/* nor does a clock that was set back behind the log's times. */
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 100 });
+	n = segment(&s, 2, 9500, 0);
+	assert_int_equal(retention_add(r, &n), 0);
+	step(r, MS * 1000);
+	assert_string_equal(told, "1+9000 100 keep-bytes\n");
+	retention_free(r);
+
+	/* Age finds those behind the misdated. */
+	segment(&s, 1, 0, 0);
+	segment(&s, 1, 90000, 0);
+	r = begin(&d, (struct retention_limits){ .keep_age_us = 5000000 });
+	n = segment(&s, 3, 9600, 0);
+	assert_int_equal(retention_add(r, &n), 0);
+	step(r, now);
+	assert_string_equal(told, "1+0 100 keep-age\n");
+	retention_free(r);
+	scratch_free(&s);
+}
+
+static void
 by_free_space(void **state)
 {
 	struct scratch s = scratch_new();
@@ -283,6 +349,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_bytes),
 		cmocka_unit_test(by_age),
+		cmocka_unit_test(misdated),
 		cmocka_unit_test(by_free_space),
 		cmocka_unit_test(not_what_is_needed),
 		cmocka_unit_test(many_and_strangers),
