@@ -260,7 +260,9 @@ numbers() {
 	printf 'EETX and more that is no log' > text
 	handshake pcm > frames
 	{ record TICK 0 5; printf 'garbage that is longer than a header'; } > garbage
-	for f in text frames garbage; do
+	{ record TICK 0 5; printf 'short one'; } > rest
+	{ record TICK 0 5; printf 'EETM\1\0\0\100 longer than a record can be'; record TICK 0 6; } > length
+	for f in text frames garbage rest length; do
 		cp "$f" copy
 		run -1 --separate-stderr eet-listen localhost:0 -o "$f" --append
 		[[ $stderr == "eet-listen: $f: "*"nothing can be appended" ]]

@@ -25,17 +25,33 @@ struct state {
 	size_t open_count;
 };
 
-/* Does the file end inside the record at that offset? */
-static bool
-torn(int fd, uint64_t offset, uint64_t size)
+enum what {
+	WHOLE_RECORD,
+	TORN_RECORD, /* the file ends inside it */
+	NO_RECORD
+};
+
+/* What is at the offset of something damaged?  *uso: its time, if that can be known. */
+static enum what
+look_at(int fd, uint64_t offset, uint64_t size, uint64_t *uso)
 {
-	uint8_t magic[4], buf[LOG_PREFIX_SIZE];
+	uint8_t magic[4], buf[LOG_HEADER_SIZE];
 	ssize_t n = pread(fd, buf, sizeof buf, (off_t)offset);
+	uint32_t length;
 
 	le32_store(magic, LOG_MAGIC);
 	if (n <= 0 || memcmp(buf, magic, n < 4 ? (size_t)n : 4) != 0)
-		return false;
-	return n < LOG_PREFIX_SIZE || LOG_PREFIX_SIZE + le32_load(buf + 4) > size - offset;
+		return NO_RECORD;
+	if (n < LOG_PREFIX_SIZE)
+		return TORN_RECORD;
+	length = le32_load(buf + 4);
+	if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH)
+		return NO_RECORD;
+	if (LOG_PREFIX_SIZE + length > size - offset)
+		return TORN_RECORD;
+	if (le64_load(buf + 16) <= LOG_MAX_TIME)
+		*uso = le64_load(buf + 16);
+	return WHOLE_RECORD;
 }
 
 /* Read the log in fd.  0; -1: said why. */
@@ -44,6 +60,7 @@ examine(const char *path, int fd, struct state *st)
 {
 	struct log_reader *r = log_new(fd, NULL);
 	struct log_record rec;
+	enum what what = WHOLE_RECORD; /* of what is damaged, the last */
 	uint32_t *grown;
 
 	if (r == NULL)
@@ -52,11 +69,11 @@ examine(const char *path, int fd, struct state *st)
 	while (log_get(r, &rec) != LOG_END) {
 		if (rec.event == LOG_ERROR)
 			goto failed;
-		if (rec.record != NULL) {
-			/* Sessions that ended because of a record are no concern of ours. */
+		/* Sessions that ended because of what comes now are no concern of ours. */
+		if (rec.event != LOG_CLOSE || !rec.made_up)
 			st->open_count = 0;
+		if (rec.record != NULL)
 			st->last_us = rec.time_us;
-		}
 		if (rec.event == LOG_OPEN && rec.session->number > st->highest)
 			st->highest = rec.session->number;
 		if (rec.event == LOG_CLOSE && rec.made_up) {
@@ -66,16 +83,19 @@ examine(const char *path, int fd, struct state *st)
 			st->open = grown;
 			st->open[st->open_count++] = rec.session->number;
 		}
-		if (rec.event == LOG_DAMAGE && torn(fd, rec.offset, st->size))
+		if (rec.event == LOG_DAMAGE)
+			what = look_at(fd, rec.offset, st->size, &st->last_us);
+		if (rec.event == LOG_DAMAGE && what != WHOLE_RECORD)
 			st->whole = rec.offset;
 	}
 	if (st->whole > 0 && !log_is_mux(r)) {
 		cli_warnx("%s: not a mux log, so nothing can be appended", path);
 		goto refused;
 	}
-	if (st->whole == st->size && log_offset(r) < st->size) {
+	/* What is behind it is out of reach, and would be so for what is appended. */
+	if (what == NO_RECORD) {
 		cli_warnx("%s: offset %" PRIu64 ": not a record, so nothing can be appended", path,
-		    log_offset(r));
+		    st->whole);
 		goto refused;
 	}
 	if (st->highest == UINT32_MAX) {
