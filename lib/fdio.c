@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -133,4 +134,37 @@ fdio_rename_new(int dirfd, const char *from, const char *to)
 		return -1;
 	}
 	return renameat(dirfd, from, dirfd, to);
+}
+
+/* As fdio_same(), of two descriptors. */
+static bool
+same(int a, int b)
+{
+	char in_a[1 << 14], in_b[sizeof in_a];
+	struct stat st_a, st_b;
+	ssize_t n;
+
+	if (fstat(a, &st_a) == -1 || fstat(b, &st_b) == -1 || !S_ISREG(st_a.st_mode) ||
+	    !S_ISREG(st_b.st_mode) || st_a.st_size != st_b.st_size)
+		return false;
+	while ((n = fdio_read_full(a, in_a, sizeof in_a)) > 0)
+		if (fdio_read_full(b, in_b, (size_t)n) != n || memcmp(in_a, in_b, (size_t)n) != 0)
+			return false;
+	return n == 0;
+}
+
+bool
+fdio_same(int dirfd, const char *a, const char *b)
+{
+	int e = errno;
+	int fd_a = openat(dirfd, a, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int fd_b = openat(dirfd, b, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	bool status = fd_a != -1 && fd_b != -1 && same(fd_a, fd_b);
+
+	if (fd_a != -1)
+		close(fd_a);
+	if (fd_b != -1)
+		close(fd_b);
+	errno = e;
+	return status;
 }

@@ -5,6 +5,7 @@
 #ifndef EET_FDIO_H
 #define EET_FDIO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -41,5 +42,11 @@ int fdio_datasync(int fd);
  * flag; where it has no links either, only if nobody else creates that name meanwhile.
  */
 int fdio_rename_new(int dirfd, const char *from, const char *to);
+
+/*
+ * True if a and b, in dirfd, are regular files of the same bytes.  False too if that can't be read;
+ * errno is then unchanged.
+ */
+bool fdio_same(int dirfd, const char *a, const char *b);
 
 #endif

@@ -134,7 +134,7 @@ index_open(int dirfd, mode_t mode, uint64_t *cuto)
 	if ((end = whole_lines(fd)) < 0)
 		goto fail;
 	/* The cut is to be on the disk before a line is: else what was cut may come back around it. */
-	if (end < st.st_size && (ftruncate(fd, end) == -1 || fdatasync(fd) == -1))
+	if (end < st.st_size && (ftruncate(fd, end) == -1 || fdio_datasync(fd) == -1))
 		goto fail;
 	*cuto = (uint64_t)(st.st_size - end);
 	return fd;

@@ -228,6 +228,35 @@ fail(const struct segment_dir *d, const char *file, char failed[SEGMENT_PATH])
 	return -1;
 }
 
+/* Does the segment's .wav exist, with the bytes of its .wav.part? */
+static bool
+same_wav(const struct segment_dir *d, const struct segment *s)
+{
+	char part[NAME_FILE_SIZE], wav[NAME_FILE_SIZE];
+
+	name_file(&s->name, ".wav.part", part);
+	name_file(&s->name, ".wav", wav);
+	return fdio_same(d->fd, part, wav);
+}
+
+/* The WAV of a segment that an earlier run completed, perhaps without syncing it, if it is ours. */
+static int
+sync_wav(const struct segment_dir *d, const struct segment *s, char failed[SEGMENT_PATH])
+{
+	char wav[NAME_FILE_SIZE];
+	struct stat st;
+	int fd, status = 0;
+
+	name_file(&s->name, ".wav", wav);
+	fd = openat(d->fd, wav, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd == -1)
+		return 0;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fdio_sync(fd) == -1)
+		status = fail(d, wav, failed);
+	close(fd);
+	return status;
+}
+
 static int
 render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
 {
@@ -243,6 +272,8 @@ render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH]
 		fail(d, eet, failed);
 		goto fail;
 	}
+	if (d->sync && s->has_wav && sync_wav(d, s, failed) == -1)
+		goto fail;
 	if (wav) {
 		unlinkat(d->fd, part, 0);
 		out = openat(d->fd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
@@ -285,10 +316,12 @@ place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 	name_file(&n, ".eet.part", from);
 	/*
 	 * Taken by now only if a stranger put a file there; then the segment moves on, but not to
-	 * where another one waits for its place.
+	 * where another one waits for its place.  Or there is its own WAV: a power cut may have
+	 * undone the renaming of the .eet, and not the second one.
 	 */
 	for (; n.time_ms <= NAME_MAX_MS; n.time_ms++) {
-		if (d->wav && exists(d, &n, ".wav"))
+		if (d->wav && exists(d, &n, ".wav") &&
+		    (n.time_ms != s->name.time_ms || !same_wav(d, s)))
 			continue;
 		if (n.time_ms != s->name.time_ms &&
 		    (exists(d, &n, ".eet.part") || exists(d, &n, ".wav.part")))
@@ -317,7 +350,8 @@ place_wav(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 
 	name_file(&s->name, ".wav.part", from);
 	name_file(&s->name, ".wav", to);
-	if (fdio_rename_new(d->fd, from, to) == -1)
+	if (fdio_rename_new(d->fd, from, to) == -1 &&
+	    (errno != EEXIST || !same_wav(d, s) || renameat(d->fd, from, d->fd, to) == -1))
 		return fail(d, to, failed);
 	s->has_wav = true;
 	return 0;

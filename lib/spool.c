@@ -109,13 +109,30 @@ spool_fd(const struct spool *sp)
  * ---- Open and close ----
  */
 
+/* The directory is to survive a power cut too, whoever made it, perhaps a moment ago. */
+static int
+sync_parent(int dir)
+{
+	int parent = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0, e;
+	struct stat here, above;
+
+	/* Not ours to read, perhaps: then the directory is as durable as its parent. */
+	if (parent == -1)
+		return 0;
+	if (fstat(dir, &here) == 0 && fstat(parent, &above) == 0 && here.st_dev == above.st_dev)
+		status = fdio_sync(parent);
+	e = errno;
+	close(parent);
+	errno = e;
+	return status;
+}
+
 static int
 lock_directory(struct spool *sp, char text[SPOOL_TEXT])
 {
 	struct segment_dir *d = &sp->dir;
-	bool made = mkdir(d->path, 0750) == 0;
 
-	if (!made && errno != EEXIST) {
+	if (mkdir(d->path, 0750) == -1 && errno != EEXIST) {
 		snprintf(text, SPOOL_TEXT, "%s: can't be created", d->path);
 		return -1;
 	}
@@ -128,20 +145,9 @@ lock_directory(struct spool *sp, char text[SPOOL_TEXT])
 		    errno == EWOULDBLOCK ? "%s: another program records into it" : "%s", d->path);
 		return -1;
 	}
-	if (made && d->sync) {
-		int parent = openat(d->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-		/* Not ours to read, perhaps: then the directory is as durable as its parent. */
-		if (parent != -1) {
-			int status = fdio_sync(parent), e = errno;
-
-			close(parent);
-			errno = e;
-			if (status == -1) {
-				snprintf(text, SPOOL_TEXT, "%s", d->path);
-				return -1;
-			}
-		}
+	if (d->sync && sync_parent(d->fd) == -1) {
+		snprintf(text, SPOOL_TEXT, "%s", d->path);
+		return -1;
 	}
 	return 0;
 }

@@ -171,6 +171,16 @@ one_second() {
 	refute grep -qE 'sync(fs)?\(' calls
 }
 
+@test "rotate: syncs what an earlier start made, and did not sync: the directory, the WAV" {
+	one_second > log
+	eet-rotate -q --sync none out < log
+	rm out/index.jsonl
+	strace -f -y -e trace=fsync,fdatasync -o calls eet-rotate -q out < /dev/null
+	grep -q "fsync([0-9]*<$PWD>)" calls
+	grep -q 'fsync(.*\.eet>)' calls
+	grep -q 'fsync(.*\.wav>)' calls
+}
+
 # --- rotation ---
 
 @test "rotate: boundaries lie at t0 + k T, wherever the frames lie" {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -330,6 +331,39 @@ rename_never_replaces(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+static void
+tells_same_files(void **state)
+{
+	char dir[] = "/tmp/eet-fdio.XXXXXX", *big = calloc(1, 100001);
+	static const char *const files[] = { "a", "b", "c", "d", "e" };
+	static const size_t sizes[] = { 100000, 100000, 100000, 100001, 0 };
+	int d, fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_not_equal(d = open(dir, O_RDONLY | O_DIRECTORY), -1);
+	for (size_t i = 0; i < 5; i++) {
+		big[99999] = i == 2;
+		fd = openat(d, files[i], O_WRONLY | O_CREAT | O_EXCL, 0600);
+		assert_int_equal(fdio_write_full(fd, big, sizes[i], NULL), 0);
+		close(fd);
+	}
+	assert_int_equal(mkfifoat(d, "f", 0600), 0);
+	assert_int_equal(symlinkat("a", d, "g"), 0);
+	errno = 77;
+	assert_true(fdio_same(d, "a", "b"));
+	assert_true(fdio_same(d, "e", "e"));
+	for (const char *other = "cdefghx"; *other != '\0'; other++)
+		assert_false(fdio_same(d, "a", (char[]){ *other, '\0' }));
+	assert_false(fdio_same(d, "f", "f"));
+	assert_int_equal(errno, 77);
+	for (const char *one = "abcdefg"; *one != '\0'; one++)
+		assert_int_equal(unlinkat(d, (char[]){ *one, '\0' }, 0), 0);
+	close(d);
+	assert_int_equal(rmdir(dir), 0);
+	free(big);
+}
+
 int
 main(void)
 {
@@ -341,6 +375,7 @@ main(void)
 		cmocka_unit_test(says_why_not),
 		cmocka_unit_test(failed_sync_is_for_good),
 		cmocka_unit_test(rename_never_replaces),
+		cmocka_unit_test(tells_same_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -456,6 +456,38 @@ names_taken_meanwhile(void **state)
 	bytes_free(&file);
 }
 
+/* … but the segment's own WAV may be there already: then a power cut has undone one of two renamings. */
+static void
+own_wav_is_there(void **state)
+{
+	struct segment a = grown(1000, 3), again = a, *one[] = { &a };
+	char failed[SEGMENT_PATH];
+	struct bytes wav, part;
+
+	(void)state;
+	assert_int_equal(segment_complete(&dir, one, 1, failed), 0);
+	wav = scratch_read(&place, T "000Z_s2.wav");
+	assert_int_equal(renameat(dir.fd, T "000Z_s2.eet", dir.fd, T "000Z_s2.eet.part"), 0);
+	a = again;
+	assert_int_equal(segment_complete(&dir, one, 1, failed), 0);
+	assert_list(T "000Z_s2.eet\n" T "000Z_s2.wav\n");
+	assert_true(a.is_complete && a.has_wav && a.name.time_ms == 1000);
+
+	/* One byte less or another one: not its own. */
+	assert_int_equal(renameat(dir.fd, T "000Z_s2.eet", dir.fd, T "000Z_s2.eet.part"), 0);
+	wav.p[wav.len - 1] ^= 1;
+	scratch_write(&place, T "000Z_s2.wav", wav.p, wav.len);
+	scratch_write(&place, T "001Z_s2.wav", wav.p, wav.len - 1);
+	a = again;
+	assert_int_equal(segment_complete(&dir, one, 1, failed), 0);
+	assert_list(T "000Z_s2.wav\n" T "001Z_s2.wav\n" T "002Z_s2.eet\n" T "002Z_s2.wav\n");
+	part = scratch_read(&place, T "000Z_s2.wav");
+	assert_int_equal(part.len, wav.len);
+	assert_memory_equal(part.p, wav.p, wav.len);
+	bytes_free(&part);
+	bytes_free(&wav);
+}
+
 /* When a WAV does not fit, its space is given back; those before it are complete all the same. */
 static void
 tried_again(void **state)
@@ -651,6 +683,7 @@ main(void)
 		TEST(completed),
 		TEST(completed_without_wav),
 		TEST(names_taken_meanwhile),
+		TEST(own_wav_is_there),
 		TEST(tried_again),
 		TEST(lost_meanwhile),
 		TEST(half_completed),
