@@ -15,6 +15,7 @@ CFLAGS	?= -O2 -g
 HARDEN	?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 FUZZ_SECONDS ?= 60
 ROUNDS	?= 50
+MINUTES	?= 30
 
 STD	= -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DEET_VERSION='"$(VERSION)"' -iquote lib
 WARN	= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 $(WERROR)
@@ -44,6 +45,7 @@ $B/bin/eet-listen: LDLIBS += -lwebsockets -luv
 $B/bin/eet-listen $B/bin/eet-rotate $B/bin/eet-wav $B/bin/eet-adpcm: LDLIBS += -lsndfile -lm
 $B/bin/eet-info: LDLIBS += -lcrypto -lsndfile -lm
 $(UNITS): LDLIBS += -lcmocka -lsndfile -lm
+$B/test/bench/churn: LDLIBS += -lcrypto -lm
 $(FUZZERS): LDLIBS += -fsanitize=fuzzer -lsndfile -lm
 
 .SECONDEXPANSION:
@@ -96,7 +98,7 @@ unit: $(UNITS)
 	done; exit $$failed
 
 # Most tests wait most of the time.
-bats: all $(SHIMS)
+bats: all $(SHIMS) $(LOADS)
 	@bats --formatter tap \
 		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$(($$(nproc) + 2))) test
 
@@ -133,13 +135,15 @@ fuzz-short:
 units: $(UNITS) $(LOADS) $(SHIMS)
 fuzzers: $(FUZZERS)
 
-# ROUNDS= of each fault, SEED= as it was printed
-torture: all $(SHIMS)
+# ROUNDS= of each fault, MINUTES= of the soak, SEED= as it was printed
+torture: all $(SHIMS) $(LOADS)
 	PATH=$(EET_BIN):$$PATH test/torture/faults.py $(SEED:%=--seed %) --recoveries 50 \
 		$B/test/torture/faults.so
 	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds $(ROUNDS)
 	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds 1 --stop 120 \
 		--only stop-listener --only stop-rotator
+	PATH=$(EET_BIN):$$PATH test/torture/soak.py $(SEED:%=--seed %) --minutes $(MINUTES) \
+		$B/test/bench/churn
 
 bench: all $(LOADS)
 	PATH=$(EET_BIN):$(abspath $B/test/bench):$$PATH test/bench/run

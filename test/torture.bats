@@ -23,3 +23,7 @@ torture() {
 	torture faults.py --every 4 --recoveries 2 \
 		"${EET_BIN%/bin}/test/torture/faults.so"
 }
+
+@test "torture: 60 streams come and go, all is stored, nothing grows" {
+	torture soak.py --minutes 0.05 --streams 60 "${EET_BIN%/bin}/test/bench/churn"
+}

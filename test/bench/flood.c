@@ -10,6 +10,7 @@
 #include "wire.h"
 
 #include "bytes.h"
+#include "ws.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 64 << 10, EVENTS = 256, WS_HEADER = 8 };
+enum { BATCH = 64 << 10, EVENTS = 256 };
 
 static const uint8_t mask[4] = { 0x5a, 0xc3, 0x0f, 0x96 };
 
@@ -56,37 +57,6 @@ now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-/* Write a WebSocket frame's header, masked.  Returns its size. */
-static size_t
-ws_header(uint8_t *p, int opcode, size_t len)
-{
-	size_t n = 2;
-
-	p[0] = (uint8_t)(0x80 | opcode);
-	if (len < 126) {
-		p[1] = (uint8_t)(0x80 | len);
-	} else if (len < 65536) {
-		p[1] = 0x80 | 126;
-		p[2] = (uint8_t)(len >> 8);
-		p[3] = (uint8_t)len;
-		n = 4;
-	} else {
-		p[1] = 0x80 | 127;
-		for (int i = 0; i < 8; i++)
-			p[2 + i] = (uint8_t)((uint64_t)len >> (56 - 8 * i));
-		n = 10;
-	}
-	memcpy(p + n, mask, 4);
-	return n + 4;
-}
-
-static void
-mask_bytes(uint8_t *p, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		p[i] ^= mask[i & 3];
 }
 
 static void
@@ -136,9 +106,9 @@ open_stream(struct stream *s, int port, uint32_t id, uint16_t codec, uint16_t sa
 		fputs(reply, stderr);
 		exit(1);
 	}
-	n = ws_header(buf, 2, WIRE_HANDSHAKE_SIZE);
+	n = ws_header(buf, WS_BINARY, WIRE_HANDSHAKE_SIZE, mask);
 	wire_pack_handshake(buf + n, &h);
-	mask_bytes(buf + n, WIRE_HANDSHAKE_SIZE);
+	ws_mask(buf + n, WIRE_HANDSHAKE_SIZE, mask);
 	send_all(s->fd, buf, n + WIRE_HANDSHAKE_SIZE);
 	fcntl(s->fd, F_SETFL, O_NONBLOCK);
 }
@@ -151,11 +121,11 @@ make_template(uint16_t codec, uint32_t payload)
 	frame_template = calloc(1, 32 + WIRE_FRAME_HEADER_SIZE + payload);
 	if (frame_template == NULL)
 		die("calloc");
-	n = ws_header(frame_template, 2, WIRE_FRAME_HEADER_SIZE + payload);
+	n = ws_header(frame_template, WS_BINARY, WIRE_FRAME_HEADER_SIZE + payload, mask);
 	wire_pack_frame(frame_template + n, codec, payload, 0);
 	for (size_t i = 0; i < payload; i++)
 		frame_template[n + WIRE_FRAME_HEADER_SIZE + i] = (uint8_t)(i * 7);
-	mask_bytes(frame_template + n, WIRE_FRAME_HEADER_SIZE + payload);
+	ws_mask(frame_template + n, WIRE_FRAME_HEADER_SIZE + payload, mask);
 	frame_size = n + WIRE_FRAME_HEADER_SIZE + payload;
 }
 
@@ -171,7 +141,7 @@ fill(struct stream *s, uint64_t count, uint32_t payload)
 
 		memcpy(p, frame_template, frame_size);
 		le32_store(p + at, s->seq);
-		mask_bytes(p + at, 4);
+		ws_mask(p + at, 4, mask);
 		s->out_len += frame_size;
 	}
 }
