@@ -292,7 +292,7 @@ cli_parse_duration(const char *s, uint64_t *uso)
 		{ "h", 3600000000 },
 	};
 	const char *fraction = NULL;
-	uint64_t n, us, part;
+	uint64_t n, us, part = 0;
 	size_t i, places = 0;
 
 	if (!digits(&s, INT64_MAX, &n))
@@ -310,15 +310,15 @@ cli_parse_duration(const char *s, uint64_t *uso)
 	if (i == sizeof units / sizeof *units || n > INT64_MAX / units[i].us)
 		return false;
 	us = n * units[i].us;
-	for (part = units[i].us; places > 0; places--, fraction++) {
-		if (*fraction != '0' && (part == 0 || part % 10 != 0))
+	for (; places > 0; places--) {
+		part += units[i].us * (uint64_t)(fraction[places - 1] - '0');
+		if (part % 10 != 0)
 			return false; /* finer than a microsecond */
 		part /= 10;
-		us += part * (uint64_t)(*fraction - '0');
 	}
-	if (us > INT64_MAX)
+	if (us + part > INT64_MAX)
 		return false;
-	*uso = us;
+	*uso = us + part;
 	return true;
 }
 
