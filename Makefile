@@ -54,7 +54,14 @@ $B/bin/%: $$(call objects,cmd/$$*.c cmd/$$*/*.c) $B/libeet.a
 	$(LINK) -o $@ $^ $(LDLIBS)
 
 $(UNITS) $(FUZZERS) $(LOADS): %: %.o $B/libeet.a
-	$(LINK) -o $@ $^ $(LDLIBS)
+	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
+
+# What clients send goes through these parts of the server.
+$B/test/fuzz/fuzz_audio: $B/cmd/eet-listen/audio.o
+$B/test/fuzz/fuzz_capture: $B/cmd/eet-listen/capture.o
+$B/test/fuzz/fuzz_echo: $B/cmd/eet-listen/echo.o
+$B/test/fuzz/fuzz_http: $B/cmd/eet-listen/http.o $B/cmd/eet-listen/post.o
+$B/test/fuzz/fuzz_http: LDLIBS += -luv
 
 # Preloaded into any program, with a sanitizer or without.
 $(SHIMS): $B/%.so: %.c Makefile
@@ -130,7 +137,7 @@ fuzz:
 	@test/fuzz/run $(FUZZ_SECONDS) $(FUZZERS:$B/%=$B/fuzz/%)
 
 fuzz-short:
-	@$(MAKE) fuzz FUZZ_SECONDS=4
+	@$(MAKE) fuzz FUZZ_SECONDS=1
 
 units: $(UNITS) $(LOADS) $(SHIMS)
 fuzzers: $(FUZZERS)

@@ -5,18 +5,7 @@
  */
 #include "adpcm.h"
 #include "bytes.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool truth)
-{
-	if (!truth)
-		abort();
-}
+#include "fuzz.h"
 
 static void *
 allocate(size_t size)

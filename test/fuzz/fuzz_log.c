@@ -6,22 +6,12 @@
 #include "log.h"
 
 #include "bytes.h"
+#include "fuzz.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { PIPE_SIZE = 65536 };
-
-static void
-require(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 /* One reading of a log. */
 struct reading {

@@ -1,23 +1,6 @@
-/*
- * Names and index lines: what is taken for a name is one, what is written is one line of JSON that
- * is read again as what it says, and a strange index says nothing strange.
- */
-#include "index.h"
+/* Names: what is taken for one is one, and what is written is read again as what it says. */
+#include "fuzz.h"
 #include "name.h"
-
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 static void
 try_name(const uint8_t *data, size_t size)
@@ -60,107 +43,10 @@ make_name(const uint8_t *data, size_t size)
 	require(again.time_ms == n.time_ms && strlen(again.tag) == strlen(n.tag));
 }
 
-struct expected {
-	const char *eet;
-	uint32_t session;
-	unsigned lines;
-};
-
-static void
-expect(void *arg, const struct index_item *item)
-{
-	struct expected *e = arg;
-
-	require(item->session == e->session && strcmp(item->eet, e->eet) == 0);
-	e->lines++;
-}
-
-static void
-accept_any(void *arg, const struct index_item *item)
-{
-	unsigned *lines = arg;
-
-	require(strlen(item->eet) < NAME_FILE_SIZE && strchr(item->line, '\n') == NULL);
-	++*lines;
-}
-
-/* A file in memory with these bytes. */
-static int
-file_of(const void *data, size_t size)
-{
-	int fd = memfd_create("index", MFD_CLOEXEC);
-
-	require(fd != -1 && write(fd, data, size) == (ssize_t)size);
-	return fd;
-}
-
-/* One line, printable, its strings closed and its braces those at its ends. */
-static void
-check_json(const char *line, size_t len)
-{
-	bool string = false;
-
-	require(len > 2 && len <= INDEX_LINE && strlen(line) == len);
-	require(line[0] == '{' && line[len - 2] == '}' && line[len - 1] == '\n');
-	for (size_t i = 1; i < len - 2; i++) {
-		const unsigned char c = (unsigned char)line[i];
-
-		require(c >= 0x20 && c != 0x7f);
-		if (c == '"')
-			string = !string;
-		else if (c == '\\' && string)
-			require(strchr("\"\\u", line[++i]) != NULL);
-		else
-			require(string || c < 0x7f);
-	}
-	require(!string);
-}
-
-/* Text from outside, in all the places where there can be some. */
-static void
-make_line(const uint8_t *data, size_t size)
-{
-	static const char eet[] = "stream_1_20260131T101500.250Z_s5.eet";
-	const struct wire_handshake h = { 1, 8000, 1, WIRE_PCM16, 160, 0, 0 };
-	const struct pcm_levels levels = { 0 };
-	char peer[129], reason[124], out[INDEX_LINE + 1];
-	struct expected expected = { eet, 5, 0 };
-	struct index_entry e = { .event = "segment",
-		.eet = eet,
-		.session = 5,
-		.peer = peer,
-		.format = &h,
-		.levels = &levels,
-		.is_session = true,
-		.close_reason = reason };
-	size_t len, n;
-	int fd;
-
-	memset(peer, 0, sizeof peer);
-	memset(reason, 0, sizeof reason);
-	n = size < sizeof peer - 1 ? size : sizeof peer - 1;
-	memcpy(peer, data, n);
-	size -= n;
-	memcpy(reason, data + n, size < sizeof reason - 1 ? size : sizeof reason - 1);
-	len = index_format(&e, out);
-	check_json(out, len);
-	fd = file_of(out, len);
-	require(index_each(fd, expect, &expected) == 0 && expected.lines == 1);
-	close(fd);
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	unsigned lines = 0;
-	int fd;
-
 	try_name(data, size);
 	make_name(data, size);
-	make_line(data, size);
-	fd = file_of(data, size);
-	require(index_each(fd, accept_any, &lines) == 0);
-	require(lines <= size);
-	close(fd);
 	return 0;
 }

@@ -4,19 +4,8 @@
  * silence keeps its bounds, and planning alone gives the steps that planning and decoding gives.
  */
 #include "bytes.h"
+#include "fuzz.h"
 #include "pcm.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 /* What the rules say, in signed numbers that do not wrap. */
 static struct stream_step

@@ -2,19 +2,8 @@
  * A handshake and a frame: what is taken keeps every rule and packs to the same bytes; what is
  * refused is refused with a code and one printable line, early or late.
  */
+#include "fuzz.h"
 #include "wire.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 static void
 check_fault(const struct wire_fault *f)

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""Makes the seeds in corpus/wire, corpus/adpcm, corpus/stream, corpus/log and corpus/name, from the
-WAV files and logs in data/ and with the encoders that senders use: ffmpeg, sox, libsndfile (sndfile-convert), and
-audioop, which Python lost with 3.13.
+"""Makes the seeds in corpus, from the WAV files and logs in data/ and with the encoders that senders
+use: ffmpeg, sox, libsndfile (sndfile-convert), and audioop, which Python lost with 3.13.  What else
+is in a folder of corpus, under names that are hashes, fuzzers have found.
 
 corpus/adpcm: channels - 1 (a byte), frame_samples (u16), then blocks: a length (u16), its bytes.
 The unit tests decide their layouts, too.  corpus/stream: a byte of options, a frame log.
 corpus/log: a byte of options, a byte that divides, the beginning of a log of either kind.
-corpus/name: a name, or lines of an index.
+corpus/name: a name.  The others: as their target's head says.
 """
 
 import array
@@ -118,11 +118,125 @@ def main():
         save("name", f"name{i}", name.encode())
     line = ('{"event":"%s","eet":%s,"wav":null,"session":%d,"stream_id":7,"tag":null,'
             '"peer":"1.2.3.4:5"%s}\n')
-    save("name", "lines", (
+    lines = (
         line % ("segment", f'"{names[0]}.eet"', 3, "")
         + line % ("session", "null", 3, ',"close_code":1000,"close_reason":"a\\"b"')
         + '\n{}\n{"event":"segment","eet":"x","session":99999999999}\n'
-        + line % ("exec", f'"{names[0]}.eet"', 3, ',"state":"done"')).encode())
+        + line % ("exec", f'"{names[0]}.eet"', 3, ',"state":"done"')).encode()
+    save("index", "lines", b"\0" + lines)
+    save("index", "many", b"\xff" + lines)
+
+    three, pcm = log("three.mux"), log("stereo_pcm.eet")
+    for name, content in (("open", three[:1800]), ("torn", three[:1791]), ("twice", 2 * three[:900]),
+                          ("frames", pcm[:800]), ("garbage", three[:1800] + b"?" * 20)):
+        save("capture", name, content)
+
+    text = "aé€😀\u0800\ud7ff\ue000\U00010000\U0010ffff".encode()
+    save("utf8", "text", b"\1" + text)
+    save("utf8", "bad", b"\0" + text + b"\xed\xa0\x80\xc0\x80\xf4\x90\x80\x80\xf0\x8f\xbf\xbf")
+    save("utf8", "tag", b"\3Kitchen_1.a:b-c" + b"x" * 49)
+
+    with tempfile.TemporaryDirectory() as folder:
+        sounds(folder)
+    talk(log)
+    folders()
+
+
+def sounds(folder):
+    """Audio files of a few kinds, short: corpus/wav."""
+    wav = os.path.join(folder, "in.wav")
+    with wave.open(wav, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(samples("speech_8k.wav", 3000, 400))
+    with open(wav, "rb") as file:
+        pcm = file.read()
+    save("wav", "pcm.wav", b"\0" + pcm)
+    save("wav", "pipe.wav", b"\1" + pcm[:4] + b"\xff" * 4 + pcm[8:40] + b"\xff" * 4 + pcm[44:])
+    save("wav", "short.wav", b"\0" + pcm[:500])
+    save("wav", "write", b"\6" + pcm[44:500])
+    for kind, options in (("ima.wav", ["-ima-adpcm"]), ("float.wav", ["-float32"]),
+                          ("24.aiff", ["-pcm24"]), ("ulaw.au", ["-ulaw"]), ("flac.flac", []),
+                          ("vorbis.ogg", ["-vorbis"]), ("gsm.wav", ["-gsm610"]), ("alaw.w64", ["-alaw"])):
+        out = os.path.join(folder, kind)
+        subprocess.run(["sndfile-convert", *options, wav, out], check=True,
+                       stdout=subprocess.DEVNULL)
+        with open(out, "rb") as file:
+            save("wav", kind, b"\0" + file.read()[:4000])
+
+
+def message(payload, how=0, length=None):
+    """One message, or a piece of one, of corpus/audio and corpus/echo."""
+    return struct.pack("<BH", how, len(payload) if length is None else length) + payload
+
+
+def talk(log):
+    """What clients send: corpus/audio, corpus/echo, corpus/http."""
+    for name in ("sine_adpcm", "stereo_pcm", "wrap"):
+        content, at, messages = log(name + ".eet"), 32, b""
+        while len(messages) < 1200:
+            end = at + 12 + struct.unpack_from("<I", content, at + 4)[0]
+            messages += message(content[at:end], len(messages) % 3 * 0x20)
+            at = end
+        save("audio", name, message(content[:32], 0x40) + messages)
+        save("audio", name + "-twice", 2 * message(content[:32]) + messages[:400])
+        save("audio", name + "-long", message(content[:32])
+             + message(content[32:44] + bytes(2600), 0xc0))
+    save("audio", "text", message(b"hello", 31))
+    save("echo", "binary", message(b"abc", 1) + message(b"", 1) + message(b"x" * 700, 0x85))
+    save("echo", "text", message("schöner Grund".encode()[:4], 2) + message("ö€😀".encode(), 0x36)
+         + message(b"", 3) + message(b"\xf0\x9f", 2) + message(b"\x98\x80", 7))
+    save("echo", "bad", message(b"\xed\xa0\x80", 3))
+
+    # Numbers of headers in libwebsockets 4.1.
+    host, connection, upgrade, key, version, protocol = 3, 4, 5, 32, 33, 12
+    length, kind, coding, expect = 27, 28, 68, 51
+
+    def request(name, method, path, *fields):
+        save("http", name, bytes([method]) + path + b"\n"
+             + b"".join(bytes([number]) + value + b"\n" for number, value in fields))
+
+    whole = ((host, b"localhost"), (connection, b"keep-alive, Upgrade"), (upgrade, b"websocket"),
+             (key, b"dGhlIHNhbXBsZSBub25jZQ=="), (version, b"13"))
+    for path in (b"/ws", b"/ws/kitchen", b"/ws/echo", b"/ws/", b"/nothing"):
+        request("upgrade" + path.decode().replace("/", "-"), 0, path, *whole)
+    request("upgrade-old", 0, b"/ws", *whole[:4], (version, b"8"))
+    request("upgrade-protocol", 0, b"/ws", *whole, (protocol, b"chat"))
+    request("upgrade-h2c", 0, b"/healthz", (upgrade, b"h2c"), (connection, b"Upgrade"))
+    request("upgrade-post", 2, b"/ws", *whole)
+    request("healthz", 1, b"/healthz")
+    request("ill", 16, b"/healthz")
+    request("ws", 0, b"/ws/kitchen")
+    request("echo", 2, b"/echo", (length, b"17"), (kind, b"text/plain"), (expect, b"100-continue"))
+    request("echo-chunked", 2, b"/echo", (coding, b"chunked"), (kind, b"a\rb"))
+    request("echo-length", 2, b"/echo", (length, b"-1"))
+    request("echo-get", 0, b"/echo")
+
+
+def folders():
+    """Directories: corpus/recovery."""
+    regular, link_out, link_in, fifo, folder, full, out2, in2, others, socket, index, strange = \
+        range(12)
+
+    def entry(what, choice=0, how=0, text=b""):
+        return bytes([what, choice, how, len(text)]) + text
+
+    whole, torn, part, wav_part, eet, wav = 1 << 6, 2 << 2, 0, 1, 2, 3
+    save("recovery", "parts", b"\0" + entry(regular, 0, whole | part)
+         + entry(regular, 1, torn | part) + entry(regular, 3, part, b"nothing")
+         + entry(regular, 0, wav_part, b"x"))
+    save("recovery", "strangers", b"\2" + entry(link_out, 0, part) + entry(fifo, 2, part)
+         + entry(folder, 4, eet) + entry(full, 6, wav_part) + entry(out2, 1, part)
+         + entry(others, 3, torn | part) + entry(socket, 5, wav) + entry(link_in, 0x37, eet)
+         + entry(strange, 0, torn, b"x" * 240 + b".eet.part"))
+    save("recovery", "renamed", b"\0" + entry(regular, 0, whole | part) + entry(in2, 0, eet)
+         + entry(regular, 1, wav_part, b"x") + entry(in2, 0x11, 4 | wav))
+    name = "stream_7_20260131T101500.%03dZ_s1"
+    lines = "".join('{"event":"%s","eet":"%s.eet","wav":null,"session":%d%s}\n' % what for what in (
+        ("segment", name % 0, 1, ""), ("exec", name % 1, 2, ',"state":"pending"'),
+        ("session", "", 4294967295, ""))) + '{"event":"segm'
+    save("recovery", "index", b"\6" + entry(regular, 0, torn | eet) + entry(regular, 2, torn | eet)
+         + entry(folder, 4, eet) + struct.pack("<BBBB", index, 0, 0x80, len(lines) // 16 + 1)
+         + lines.encode().ljust((len(lines) // 16 + 1) * 16))
 
 
 main()
