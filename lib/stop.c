@@ -60,6 +60,12 @@ stop_now(void)
 	return state == STOPPING;
 }
 
+bool
+stop_asked(void)
+{
+	return state != GOING;
+}
+
 void
 stop_begin(bool hurry)
 {

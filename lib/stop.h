@@ -16,6 +16,9 @@ void stop_init(bool pipe);
 /* True when reading has to end here. */
 bool stop_now(void);
 
+/* True when a signal has come, since the last stop_begin(). */
+bool stop_asked(void);
+
 /* A new phase begins: forget the signals so far; hurry: as if one had just come. */
 void stop_begin(bool hurry);
 

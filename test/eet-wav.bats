@@ -904,6 +904,87 @@ eet-wav: b.fifo: not read" ]
 	[ "$(soxi -s wav/* | tr '\n' ' ')" = "320 480 " ]
 }
 
+@test "wav: -d and a signal: a pipe behind the one that has ended is not read for ever" {
+	mkfifo a.fifo b.fifo
+	spawn wav eet-wav -d wav a.fifo b.fifo
+	exec 7> a.fifo
+	pcm_log 7 8000 1 160 0 2 >&7
+	wait_for reading "$pid"
+	kill -TERM "$pid"
+	wait_for taken "$pid"
+	exec 7>&-
+	exec 7> b.fifo
+	pcm_log 9 8000 1 160 0 3 >&7
+	wait_for reading "$pid"
+	kill -TERM "$pid" # the second one
+	wait_for -t 4 gone "$pid"
+	finish wav
+	exec 7>&-
+	[ "$status" = 3 ]
+	[ "$(cat wav.err)" = "eet-wav: b.fifo: offset 1028: stopped here, the input has not ended" ]
+	[ "$(soxi -s wav/a.wav wav/b.wav | head -n 2 | tr '\n' ' ')" = "320 480 " ]
+}
+
+@test "wav: -d: what can't be read is named, and the others are written" {
+	local first=out/stream_7_20260131T101500.000Z_s1.eet second=out/stream_7_20260131T101500.000Z_s2.eet
+
+	mkdir -p out $second
+	pcm_log 7 8000 1 160 0 2 > $first
+	pcm_log 7 8000 1 160 0 3 > other.eet
+	run -1 --separate-stderr eet-wav -d wav out other.eet
+	[ "$stderr" = "eet-wav: $second: offset 0: Is a directory" ]
+	[ "$(soxi -s wav/*_s1.wav wav/other.wav | head -n 2 | tr '\n' ' ')" = "320 480 " ]
+	[ "$(find wav -type f | wc -l)" = 2 ]
+	run -1 eet-wav -o one.wav out
+	[ ! -e one.wav ]
+}
+
+@test "wav: -d of what holds no stream is no error" {
+	mkdir out
+	: > empty
+	run -0 --separate-stderr eet-wav -d wav empty out
+	[ "$stderr" = "eet-wav: out: no complete frame log in it
+eet-wav: empty: no stream in it" ]
+	[ -z "$(ls wav)" ]
+	run -3 --separate-stderr eet-wav -d wav - <<< "no log"
+	[[ $stderr == *"neither a mux log nor a frame log"*"standard input: no stream in it" ]]
+	# One WAV can't be made of nothing.
+	for input in empty out; do
+		run -3 eet-wav -o one.wav $input
+	done
+	[ ! -e one.wav ]
+}
+
+@test "wav: -d: names of one run go on to the next millisecond, those before are left alone" {
+	cat "$golden/three.mux" "$golden/three.mux" > joined.mux
+	eet-wav -q -d once "$golden/three.mux"
+	run -0 eet-wav -q -d wav joined.mux
+	eet-demux -q -d split joined.mux
+	diff <(cd wav && ls) <(cd split && ls | sed 's/eet$/wav/')
+	for file in once/*; do
+		cmp "$file" "wav/${file#once/}"
+	done
+	[ "$(cd wav && md5sum -- * | cut -d' ' -f1 | sort | uniq -c | grep -c '^ *2 ')" = 3 ]
+	run -1 --separate-stderr eet-wav -q -d once joined.mux
+	[ "$(grep -c 'File exists$' <<< "$stderr")" = 6 ]
+	[ "$(find once -type f | wc -l)" = 3 ]
+	# Two spools, each with a first session of that moment.
+	for dir in out1 out2; do
+		mkdir $dir
+		pcm_log 7 8000 1 160 0 2 > $dir/stream_7_20260131T101500.999Z_s1.eet
+	done
+	run -0 eet-wav -q -d spools out1 out2
+	[ "$(cd spools && echo *)" = "stream_7_20260131T101500.999Z_s1.wav stream_7_20260131T101501.000Z_s1.wav" ]
+}
+
+@test "wav: garbage without end is noticed at its beginning" {
+	for arguments in "-o x.wav" "-d wav"; do
+		# shellcheck disable=SC2086 # several arguments
+		run -3 --separate-stderr timeout 30 eet-wav $arguments < <(yes garbage)
+		[[ $stderr == "eet-wav: standard input: offset 0: magic 0x62726167: neither "* ]]
+	done
+}
+
 # --- the program ---
 
 @test "wav: help and version" {

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,26 +98,52 @@ source_failed(struct walk *w)
  * ---- Parts ----
  */
 
+/* What this run has written, tsearch(3): paths. */
+static void *written;
+
+static int
+by_path(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/*
+ * The path of that name, or with the next millisecond whose is not of this run: where logs were
+ * joined, two sessions may have one name.  NULL: out of memory.
+ */
+static char *
+free_path(const struct walk *w, struct name name)
+{
+	char stem[NAME_SIZE], *path;
+
+	for (;; name.time_ms++) {
+		name_format(&name, stem);
+		if (asprintf(&path, "%s/%s.wav", w->target->dir, stem) == -1)
+			return NULL;
+		if (name.time_ms >= NAME_MAX_MS || tfind(path, &written, by_path) == NULL)
+			return path;
+		free(path);
+	}
+}
+
 /* The path of a part that begins with this session; NULL: out of memory. */
 static char *
 part_path(const struct walk *w, const struct log_session *s)
 {
 	const struct source *source = w->source;
-	char name[NAME_SIZE], *path;
 	const char *base, *dot;
+	char *path;
 	int stem, n;
 
 	if (log_is_mux(w->log) || source->path == NULL) {
-		struct name parts = { .stream_id = s->format.stream_id,
+		struct name name = { .stream_id = s->format.stream_id,
 			.session = s->number,
 			.time_ms = s->open_us / 1000 };
 
-		memcpy(parts.tag, s->tag, sizeof parts.tag);
-		name_format(&parts, name);
-		n = asprintf(&path, "%s/%s.wav", w->target->dir, name);
+		memcpy(name.tag, s->tag, sizeof name.tag);
+		return free_path(w, name);
 	} else if (source->is_segment && w->begun_in_source == 0) {
-		name_format(&source->name, name);
-		n = asprintf(&path, "%s/%s.wav", w->target->dir, name);
+		return free_path(w, source->name);
 	} else {
 		base = source->path + source->dir_length;
 		dot = strrchr(base, '.');
@@ -154,6 +181,8 @@ part_write(struct walk *w, struct part *p, const struct log_session *s)
 		outfile_discard(&p->output);
 		return false;
 	}
+	if (p->path != NULL && tsearch(p->path, &written, by_path) != NULL)
+		p->path = NULL; /* it is the tree's, and lives as long as the program */
 	return true;
 }
 
@@ -549,6 +578,8 @@ walk(struct walk *w, struct source *sources, size_t n)
 		else
 			cli_warnx("%s: no stream in it, so no WAV", sources[0].label);
 		w->status = worse(w->status, w->has_format ? CLI_OK : CLI_EDATA);
+	} else if (!one_wav(w) && w->kind == MEASURING && !w->has_format && !w->broken) {
+		cli_note(0, "%s: no stream in it", sources[0].label);
 	}
 	for (struct part *p = w->parts, *next; p != NULL; p = next) {
 		next = p->next;
@@ -563,7 +594,7 @@ convert(struct source *sources, size_t n, const struct settings *set, const stru
 {
 	struct walk measuring = { .kind = MEASURING, .set = set, .target = target };
 	struct walk writing = { .kind = WRITING, .set = set, .target = target };
-	bool regular = true, twice;
+	bool regular = true, twice, asked = false;
 
 	for (size_t i = 0; i < n; i++)
 		regular = regular && sources[i].regular;
@@ -571,6 +602,7 @@ convert(struct source *sources, size_t n, const struct settings *set, const stru
 	if (twice) {
 		n = walk(&measuring, sources, n);
 		/* What could be read of a pipe is converted, however long that takes. */
+		asked = stop_asked();
 		if (measuring.cut || !regular)
 			stop_begin(regular);
 		writing.plans = measuring.plans;
@@ -580,6 +612,8 @@ convert(struct source *sources, size_t n, const struct settings *set, const stru
 	}
 	if (!measuring.broken && (!twice || measuring.n_plans > 0))
 		walk(&writing, sources, n);
+	if (asked && !regular)
+		stop_begin(true); /* so that the next pipe is not read for ever */
 	free(measuring.plans);
 	*cuto = measuring.cut || writing.cut;
 	return worse(measuring.status, writing.status);

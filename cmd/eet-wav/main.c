@@ -159,23 +159,6 @@ leave_out(struct sources *all, size_t n)
 	all->n = n;
 }
 
-/* Pipes become files, in dir. */
-static int
-copy_pipes(struct sources *all, const char *dir)
-{
-	int status = CLI_OK;
-
-	for (size_t i = 0; i < all->n && status != CLI_EFAIL; i++) {
-		if (!all->list[i].regular)
-			status = worse(status, source_copy(&all->list[i], dir));
-		if (stop_now())
-			leave_out(all, i + 1);
-	}
-	/* What could be read is converted, however long that takes. */
-	stop_begin(false);
-	return status;
-}
-
 /* A file that was named twice, or is in a directory that was, is one all the same. */
 static void
 unite(struct sources *all)
@@ -221,10 +204,10 @@ to_file(struct sources *all, const struct settings *set, const char *file)
 static int
 to_directory(struct sources *all, const struct settings *set, const char *dir)
 {
-	const struct target target = { .dir = dir };
+	const struct target target = { .dir = dir, .copies = dir };
 	struct rlimit files;
 	bool cut = false;
-	int status;
+	int status = CLI_OK;
 
 	if (mkdir(dir, 0750) == -1 && errno != EEXIST) {
 		cli_warn("%s", dir);
@@ -235,8 +218,6 @@ to_directory(struct sources *all, const struct settings *set, const char *dir)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
-	if ((status = copy_pipes(all, dir)) == CLI_EFAIL)
-		return status;
 	if (all->n > 0)
 		unite(all);
 	for (size_t i = 0, next; i < all->n; i = next) {

@@ -145,21 +145,3 @@ source_more(struct source *s)
 		}
 	return 0;
 }
-
-int
-source_copy(struct source *s, const char *dir)
-{
-	int status = source_begin_copy(s, dir) == 0 ? CLI_OK : CLI_EFAIL;
-
-	while (status == CLI_OK && s->pipe != -1) {
-		if (!stop_wait(s->pipe)) {
-			cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
-			    s->label, s->copied);
-			status = CLI_EDATA;
-		} else if (source_more(s) == -1 && errno != EAGAIN) {
-			status = CLI_EFAIL;
-		}
-	}
-	end_copy(s);
-	return status;
-}

@@ -48,10 +48,4 @@ int source_pipe(const struct source *s);
 /* One read(2) of the pipe.  0; -1 with errno: EAGAIN, or what was said. */
 int source_more(struct source *s);
 
-/*
- * The same at once, up to the pipe's end or stop_now().  Returns an exit status; what went wrong
- * was said.
- */
-int source_copy(struct source *s, const char *dir);
-
 #endif
