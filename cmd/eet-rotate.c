@@ -57,8 +57,11 @@ take_signals(struct rotate *ro)
 			ro->hang_up = true;
 			continue;
 		}
-		if (ro->stops++ == 0)
-			ro->stop_by = now_ms() + PATIENCE_MS;
+		if (ro->stops++ > 0)
+			continue;
+		ro->stop_by = now_ms() + PATIENCE_MS;
+		if (spool_use_reserve(ro->spool))
+			recorder_resumed(ro->recorder);
 	}
 }
 

@@ -14,6 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* For a disk that does not answer nobody waits longer. */
+enum { PATIENCE_S = 1 };
+
 struct completer {
 	const struct segment_dir *dir;
 	int index;
@@ -441,20 +444,28 @@ free_jobs(struct completer_job *j)
 	}
 }
 
-void
+bool
 completer_end(struct completer *c)
 {
+	struct timespec t;
+
 	if (c == NULL)
-		return;
+		return true;
 	pthread_mutex_lock(&c->lock);
 	c->ending = true;
 	pthread_cond_signal(&c->wake);
 	pthread_mutex_unlock(&c->lock);
-	pthread_join(c->thread, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += PATIENCE_S;
+	if (pthread_clockjoin_np(c->thread, NULL, CLOCK_MONOTONIC, &t) != 0) {
+		pthread_detach(c->thread);
+		return false;
+	}
 	free_jobs(c->waiting);
 	free_jobs(c->done);
 	pthread_cond_destroy(&c->wake);
 	pthread_mutex_destroy(&c->lock);
 	close(c->event);
 	free(c);
+	return true;
 }

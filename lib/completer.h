@@ -95,7 +95,10 @@ int completer_take(struct completer *c, struct completer_job **doneo, char faile
 /* True when nothing waits or is being done. */
 bool completer_idle(struct completer *c);
 
-/* End the thread after what it is at (what waits is dropped), free all.  NULL is fine. */
-void completer_end(struct completer *c);
+/*
+ * End the thread after what it is at (what waits is dropped), free all.  NULL is fine.  False: the
+ * disk keeps it for longer than a second.  Then it is left alone, and all that it uses has to stay.
+ */
+bool completer_end(struct completer *c);
 
 #endif

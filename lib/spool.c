@@ -23,8 +23,14 @@
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
+
+/* What the caller and the completer need besides growing segments; a second is long enough. */
+enum { OTHER_DESCRIPTORS = 64, LOOK_MS = 1000 };
 
 struct session {
 	TAILQ_ENTRY(session) all;
@@ -37,14 +43,16 @@ struct session {
 	uint64_t t0;      /* its first frame's time: where its boundaries are counted from */
 	uint64_t last_us; /* its last frame's */
 
-	/* The segment that is growing; fd -1: none. */
-	int fd;
+	/* The segment that is growing. */
+	bool growing;
+	int fd;           /* -1: closed until it is written to */
 	struct name name; /* of the one before, while none grows */
 	uint64_t size;    /* bytes, those still to be written included */
 	uint64_t first_us, gap_before;
 	bool unsynced;     /* --sync TIME: something was written since the last time */
 	uint64_t boundary; /* it ends there */
-	TAILQ_ENTRY(session) by_boundary; /* in sp->growing */
+	TAILQ_ENTRY(session) by_boundary; /* in sp->growing, if growing */
+	TAILQ_ENTRY(session) by_use;      /* in sp->open, if fd is */
 
 	/* What of it is still in the caller's memory. */
 	struct iovec *iov;
@@ -71,12 +79,17 @@ struct spool {
 	uint32_t last_session;
 	struct sessions all;     /* in the order of their numbers */
 	struct sessions growing; /* those with a segment, by its boundary */
+	struct sessions open;    /* those whose descriptor is, not written to for longest first */
+	size_t n_open, max_open;
 	struct sessions dirty;
 	struct sessions ending; /* by number */
 	bool collected;         /* what the current record ends is in that list */
 	uint64_t last_us;       /* the last record's time */
 	uint64_t sync_at;       /* --sync TIME: when it is due */
 	bool syncing;           /* … and the last one is not over */
+	uint64_t looked_ms;     /* when spool_flush() last looked around */
+	uint64_t spare, taken; /* --min-free: what was free then besides the reserve; taken since */
+	bool uses_reserve;
 	char failure[SPOOL_TEXT];
 };
 
@@ -152,6 +165,17 @@ lock_directory(struct spool *sp, char text[SPOOL_TEXT])
 	return 0;
 }
 
+/* How many descriptors growing segments may have. */
+static size_t
+most_open(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == -1 || files.rlim_cur == RLIM_INFINITY)
+		return SIZE_MAX;
+	return files.rlim_cur > OTHER_DESCRIPTORS ? files.rlim_cur - OTHER_DESCRIPTORS : 1;
+}
+
 static int
 watch(const struct spool *sp, int fd)
 {
@@ -176,9 +200,12 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 	sp->options = *o;
 	TAILQ_INIT(&sp->all);
 	TAILQ_INIT(&sp->growing);
+	TAILQ_INIT(&sp->open);
 	TAILQ_INIT(&sp->dirty);
 	TAILQ_INIT(&sp->ending);
 	sp->index = sp->epoll = -1;
+	sp->max_open = most_open();
+	sp->spare = UINT64_MAX;
 	sp->dir = (struct segment_dir){
 		.fd = -1,
 		.path = sp->path = strndup(dir, len),
@@ -198,7 +225,7 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 	if (cut > 0) {
 		char note[SPOOL_TEXT];
 
-		snprintf(note, sizeof note, "%s/%s: torn last line of %llu bytes cut off", sp->path,
+		snprintf(note, sizeof note, "%s/%s: torn end of %llu bytes cut off", sp->path,
 		    INDEX_FILE, (unsigned long long)cut);
 		o->report(o->arg, &(struct spool_report){ .kind = SPOOL_NOTE, .text = note });
 	}
@@ -219,14 +246,33 @@ fail:
 	return NULL;
 }
 
+static void
+close_segment(struct spool *sp, struct session *s)
+{
+	if (s->fd == -1)
+		return;
+	TAILQ_REMOVE(&sp->open, s, by_use);
+	sp->n_open--;
+	close(s->fd);
+	s->fd = -1;
+}
+
+/* Its segment grows no more. */
+static void
+stop_growing(struct spool *sp, struct session *s)
+{
+	if (!s->growing)
+		return;
+	close_segment(sp, s);
+	TAILQ_REMOVE(&sp->growing, s, by_boundary);
+	s->growing = false;
+}
+
 /* Forget a session; what its segment lacks is left as it is. */
 static void
 session_free(struct spool *sp, struct session *s)
 {
-	if (s->fd != -1) {
-		TAILQ_REMOVE(&sp->growing, s, by_boundary);
-		close(s->fd);
-	}
+	stop_growing(sp, s);
 	TAILQ_REMOVE(&sp->all, s, all);
 	free(s->sums);
 	free(s->iov);
@@ -241,7 +287,8 @@ spool_close(struct spool *sp)
 	if (sp == NULL)
 		return;
 	upkeep_free(sp->upkeep);
-	completer_end(sp->completer);
+	if (!completer_end(sp->completer))
+		return;
 	if (sp->epoll != -1)
 		close(sp->epoll);
 	while ((s = TAILQ_FIRST(&sp->all)) != NULL)
@@ -278,6 +325,7 @@ append(struct spool *sp, struct session *s, const void *data, size_t len)
 		if ((const uint8_t *)last->iov_base + last->iov_len == (const uint8_t *)data) {
 			last->iov_len += len;
 			s->size += len;
+			sp->taken += len;
 			return 0;
 		}
 	}
@@ -295,6 +343,44 @@ append(struct spool *sp, struct session *s, const void *data, size_t len)
 	/* writev(2) only reads. */
 	s->iov[s->iov_n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)data, .iov_len = len };
 	s->size += len;
+	sp->taken += len;
+	return 0;
+}
+
+/* There is to be a descriptor for one more. */
+static void
+make_room(struct spool *sp)
+{
+	while (sp->n_open >= sp->max_open)
+		close_segment(sp, TAILQ_FIRST(&sp->open));
+}
+
+static void
+use_segment(struct spool *sp, struct session *s, int fd)
+{
+	s->fd = fd;
+	TAILQ_INSERT_TAIL(&sp->open, s, by_use);
+	sp->n_open++;
+}
+
+/* Have the segment's descriptor open, and be the last one to be closed. */
+static int
+open_segment(struct spool *sp, struct session *s)
+{
+	char file[NAME_FILE_SIZE];
+	int fd;
+
+	if (s->fd != -1) {
+		TAILQ_REMOVE(&sp->open, s, by_use);
+		TAILQ_INSERT_TAIL(&sp->open, s, by_use);
+		return 0;
+	}
+	make_room(sp);
+	name_file(&s->name, ".eet.part", file);
+	fd = openat(sp->dir.fd, file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+	if (fd == -1)
+		return fail(sp, s);
+	use_segment(sp, s, fd);
 	return 0;
 }
 
@@ -305,6 +391,8 @@ write_out(struct spool *sp, struct session *s)
 
 	if (s->iov_n == 0)
 		return 0;
+	if (open_segment(sp, s) == -1)
+		return -1;
 	if (fdio_writev_full(s->fd, s->iov + s->iov_first, s->iov_n - s->iov_first, &done) == -1) {
 		s->iov_first += done;
 		return fail(sp, s);
@@ -342,17 +430,82 @@ sync_growing(struct spool *sp)
 	}
 }
 
+/* What was removed is written to without an error, and no more at the end. */
+static int
+look_at_files(struct spool *sp)
+{
+	struct session *s;
+	struct stat st;
+
+	TAILQ_FOREACH(s, &sp->open, by_use)
+	if (fstat(s->fd, &st) == 0 && st.st_nlink == 0) {
+		errno = ENOENT;
+		return fail(sp, s);
+	}
+	return 0;
+}
+
+/* How much space there is besides what --min-free keeps for completing. */
+static uint64_t
+spare_space(const struct spool *sp)
+{
+	const uint64_t reserve = sp->options.keep.min_free / 2;
+	struct statvfs fs;
+	uint64_t free;
+
+	if (reserve == 0 || sp->uses_reserve || fstatvfs(sp->dir.fd, &fs) == -1)
+		return UINT64_MAX;
+	free = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return free > reserve ? free - reserve : 0;
+}
+
+/* Once a second, or when much was taken.  0, or -1 as spool_flush(). */
+static int
+look_around(struct spool *sp)
+{
+	struct timespec t;
+	uint64_t now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	if (now - sp->looked_ms < LOOK_MS && sp->taken < sp->spare / 2)
+		return 0;
+	sp->looked_ms = now;
+	sp->spare = spare_space(sp);
+	sp->taken = 0;
+	if (sp->spare > 0)
+		return look_at_files(sp);
+	snprintf(sp->failure, sizeof sp->failure, "%s: no more than half of --min-free is free",
+	    sp->path);
+	errno = ENOSPC;
+	return -1;
+}
+
+bool
+spool_use_reserve(struct spool *sp)
+{
+	bool waited = sp->spare == 0 && !sp->uses_reserve;
+
+	sp->uses_reserve = true;
+	return waited;
+}
+
 int
 spool_flush(struct spool *sp)
 {
 	struct session *s, *next;
 	int e = 0;
 
-	/* One that can't be written is no reason to keep the others from it. */
+	if (!TAILQ_EMPTY(&sp->dirty) && look_around(sp) == -1)
+		return -1;
+	/* That one has to wait for space is no reason to keep the others from it. */
 	for (s = TAILQ_FIRST(&sp->dirty); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, by_flush);
-		if (write_out(sp, s) == -1)
+		if (write_out(sp, s) == -1) {
 			e = errno;
+			if (e != ENOSPC && e != EDQUOT)
+				break;
+		}
 	}
 	errno = e;
 	if (e != 0)
@@ -401,7 +554,7 @@ collect(struct spool *sp, const struct log_record *r)
 	switch (r->event) {
 	case LOG_ROTATE:
 		TAILQ_FOREACH(other, &sp->all, all)
-		if (other->fd != -1)
+		if (other->growing)
 			will_end(sp, other);
 		break;
 	case LOG_CLOSE:
@@ -411,7 +564,7 @@ collect(struct spool *sp, const struct log_record *r)
 		will_end(sp, s);
 		break;
 	case LOG_FRAME:
-		if (s->fd != -1 && sp->options.size > 0 && s->size + r->length > sp->options.size)
+		if (s->growing && sp->options.size > 0 && s->size + r->length > sp->options.size)
 			will_end(sp, s);
 		break;
 	default: break;
@@ -458,9 +611,7 @@ end_segment(struct spool *sp, struct session *s)
 	}
 	if (put_job(sp, s, j) == -1)
 		return -1;
-	TAILQ_REMOVE(&sp->growing, s, by_boundary);
-	close(s->fd);
-	s->fd = -1;
+	stop_growing(sp, s);
 	return 0;
 }
 
@@ -490,7 +641,7 @@ end_collected(struct spool *sp)
 	struct session *s;
 
 	while ((s = TAILQ_FIRST(&sp->ending)) != NULL) {
-		if (s->fd != -1 && end_segment(sp, s) == -1)
+		if (s->growing && end_segment(sp, s) == -1)
 			return -1;
 		if (s->closed && end_session(sp, s) == -1)
 			return -1;
@@ -561,6 +712,7 @@ begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
 	/* Names of a session sort as its segments follow each other. */
 	if (s->has_frames && name.time_ms <= s->name.time_ms)
 		name.time_ms = s->name.time_ms + 1;
+	make_room(sp);
 	if ((fd = segment_create(&sp->dir, &name)) == -1) {
 		int e = errno;
 
@@ -572,7 +724,7 @@ begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
 		s->t0 = t;
 	s->has_frames = true;
 	s->name = name;
-	s->fd = fd;
+	s->growing = true;
 	s->size = 0;
 	s->first_us = t;
 	s->gap_before = r->step.gap;
@@ -583,13 +735,14 @@ begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
 		s->boundary = from + ((t - from) / period + 1) * period;
 	}
 	insert_by_boundary(sp, s);
+	use_segment(sp, s, fd);
 	return 0;
 }
 
 static int
 take_frame(struct spool *sp, struct session *s, const struct log_record *r)
 {
-	if (s->fd == -1 && begin_segment(sp, s, r) == -1)
+	if (!s->growing && begin_segment(sp, s, r) == -1)
 		return -1;
 	if (s->size == 0 && append(sp, s, s->handshake, sizeof s->handshake) == -1)
 		return -1;

@@ -82,12 +82,18 @@ struct spool *spool_open(const char *dir, const struct spool_options *o, char te
  *	ENOSPC, EDQUOT   the disk is full: again in a second
  *	EAGAIN           too many segments wait to be completed: again when
  *	                 spool_fd() is readable, after spool_reap()
- *	anything else    for good; spool_failure() says what
+ *	anything else    for good (ENOENT: what grows was removed); spool_failure() says what
  */
 int spool_put(struct spool *sp, const struct log_record *r);
 
 /* Hand all frames taken so far to the kernel.  0, or -1 as spool_put(). */
 int spool_flush(struct spool *sp);
+
+/*
+ * No more is to come than what was received: it may be written into what --min-free keeps for
+ * completing.  True if spool_flush() waited for that.
+ */
+bool spool_use_reserve(struct spool *sp);
 
 /* Readable when spool_reap() has something to do. */
 int spool_fd(const struct spool *sp);
@@ -104,8 +110,9 @@ const char *spool_failure(const struct spool *sp);
 
 /*
  * Free sp, unlock.  What is unfinished then, in sessions that were not closed or because completing
- * failed, is left for the next spool_open() to recover; a completing under way is finished first, one
- * that waits for space is given up.  NULL is fine.
+ * failed, is left for the next spool_open() to recover; a completing under way is finished first, but
+ * one that waits for space, or takes longer than a second, is given up; the latter is not even freed,
+ * because only the end of the process ends it.  NULL is fine.
  */
 void spool_close(struct spool *sp);
 

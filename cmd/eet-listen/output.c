@@ -239,6 +239,13 @@ output_completing(const struct output *o)
 	return o->store != NULL && !o->store->failed && !writing(o) && !output_full(o);
 }
 
+void
+output_use_reserve(struct output *o)
+{
+	if (o->store != NULL && spool_use_reserve(o->store->spool))
+		recorder_resumed(o->store->recorder);
+}
+
 bool
 output_done(struct output *o)
 {

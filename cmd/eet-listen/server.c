@@ -36,7 +36,7 @@ enum {
 #define QUIET      (SECOND / 10) /* a stream that sends nothing more */
 #define LEAVE      (2 * SECOND)  /* for streams that the command has left behind */
 #define STUCK      (5 * SECOND)  /* nobody reads the output */
-#define STUCK_FULL (1 * SECOND)  /* no space comes: that is all that stopping waits */
+#define STUCK_FULL (SECOND / 2)  /* no space comes: that is all that stopping waits */
 #define DRIFT      ((int64_t)(2 * SECOND))
 #define MINUTE     (60 * SECOND)
 
@@ -709,6 +709,7 @@ server_stop(struct server *s, int status, uint16_t code, const char *reason)
 	s->status = status;
 	s->stopped_us = clock_now();
 	listener_close(&s->listener);
+	output_use_reserve(&s->output);
 	command_signal(&s->command, SIGTERM);
 	TAILQ_FOREACH(c, &s->clients, all)
 	client_end(c, code, reason);
@@ -810,7 +811,6 @@ server_init(struct server *s, const struct server_options *options, bool raw, si
 	size_t descriptors, others = OTHER_DESCRIPTORS;
 	struct sigaction hang_up;
 
-	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like others */
 	memset(s, 0, sizeof *s);
 	s->options = options;
 	TAILQ_INIT(&s->clients);

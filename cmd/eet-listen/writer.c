@@ -5,6 +5,8 @@
  */
 #include "writer.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +14,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+enum { LOOK_US = 1000000 };
 
 static bool
 pollable(const struct writer *w)
@@ -66,6 +70,8 @@ writer_open(struct writer *w, uv_loop_t *loop, const struct queue *q, int fd, bo
 	w->restore = -1;
 	w->position = q->end;
 	w->blocked = w->full = false;
+	w->named = w->type == S_IFREG && st.st_nlink > 0;
+	w->looked_us = clock_now();
 	w->error = w->events = 0;
 	if (!pollable(w))
 		return 0;
@@ -112,6 +118,19 @@ write_some(const struct writer *w, size_t *totalo)
 	return n;
 }
 
+/* Once a second: what was removed is written to without an error. */
+static void
+look(struct writer *w)
+{
+	struct stat st;
+
+	if (!w->named || w->error != 0 || clock_now() - w->looked_us < LOOK_US)
+		return;
+	w->looked_us = clock_now();
+	if (fstat(w->fd, &st) == 0 && st.st_nlink == 0)
+		w->error = ENOENT;
+}
+
 void
 writer_write(struct writer *w)
 {
@@ -119,6 +138,7 @@ writer_write(struct writer *w)
 	ssize_t n;
 
 	w->full = false;
+	look(w);
 	while (w->error == 0 && !w->blocked && w->position < w->queue->end) {
 		n = write_some(w, &total);
 		if (n >= 0) {

@@ -18,6 +18,8 @@ struct writer {
 	int fd;
 	mode_t type;                 /* S_IFIFO, S_IFSOCK, S_IFREG, … */
 	bool own;                    /* fd is closed by writer_close() */
+	bool named;                  /* it is a file in a directory, and is to stay there */
+	uint64_t looked_us;          /* clock_now() when it was seen there */
 	int restore;                 /* flags to be given back to fd, -1: none */
 	uint64_t position;           /* everything before it was written */
 	bool blocked;                /* until it is writable */

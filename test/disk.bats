@@ -1,0 +1,380 @@
+#!/usr/bin/env bats
+# Disks that are full, slow, read-only or broken, and directories that go away: always a message with
+# the path, never a busy loop, never a frame that is lost without a word.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154 # inner shells expand; the helper and `run` set variables
+load helper
+
+logs=$EET_ROOT/test/logs.py
+data=$EET_ROOT/data
+
+setup_file() {
+	cd "$BATS_FILE_TMPDIR" || return
+	"$logs" pcm "$data/speech_8k.wav" n=160 id=1 > a.eet
+	"$logs" state "$data/stereo_44k1.wav" n=882 id=2 > b.eet
+}
+
+setup() {
+	eet_setup
+	cp "$BATS_FILE_TMPDIR"/*.eet .
+	# What the shim reads; it is loaded into what faulty starts.
+	export EET_WHILE=$PWD/flag EET_CALLS='' EET_ACTION=''
+}
+
+# faulty FUNCTION...: in what it starts, as long as ./flag is there, the calls in $EET_CALLS do $EET_ACTION.
+faulty() {
+	LD_PRELOAD=${EET_BIN%/bin}/test/torture/faults.so \
+		ASAN_OPTIONS=${ASAN_OPTIONS-}:verify_asan_link_order=0 "$@"
+}
+
+says() {
+	grep -q "$2" "$1.err"
+}
+
+says_once() {
+	[ "$(grep -c "$2" "$1.err")" = 1 ]
+}
+
+# What the processes have used of a processor, in ticks.
+ticks() {
+	local pid stat sum=0
+
+	for pid; do
+		stat=$(< "/proc/$pid/stat")
+		# shellcheck disable=SC2086 # words
+		set -- ${stat##*) }
+		sum=$((sum + ${12} + ${13}))
+	done
+	echo $sum
+}
+
+# idle PID...: they use next to nothing in half a second.
+idle() {
+	local before
+
+	before=$(ticks "$@")
+	sleep 0.5 # the passing of time is what is tested
+	[ $(($(ticks "$@") - before)) -le 5 ]
+}
+
+healthz() {
+	curl -sS -w ' %{http_code}' "http://127.0.0.1:$port/healthz"
+}
+
+# Names and sums of what is complete in out.
+complete() {
+	(cd out && find . -name '*.eet' -o -name '*.wav' | sort | xargs -r md5sum)
+}
+
+# milliseconds COMMAND...: how long it takes.
+milliseconds() {
+	local before=${EPOCHREALTIME/./}
+
+	"$@" >&2
+	echo $(((${EPOCHREALTIME/./} - before) / 1000))
+}
+
+# --- full ---
+
+# A sink for a.eet and b.eet: its programs are started, what they write to disk fails.
+start_full() {
+	EET_ACTION=ENOSPC EET_CALLS='openat write writev'
+	case $1 in
+	spool) faulty start_listen --spool out -s 20k ;;
+	file) faulty start_listen -o log ;;
+	pipe)
+		mkfifo pipe
+		in=pipe faulty spawn rotate eet-rotate -s 20k out
+		out=pipe start_listen
+		;;
+	esac
+}
+
+@test "disk: full, spool, file and pipe: said once, nobody spins, and nothing is lost when it goes on" {
+	for sink in spool file pipe; do
+		full=listen
+		[ $sink != pipe ] || full=rotate
+		start_full $sink
+		spawn first "$EET_ROOT/test/send.py" "$url" a.eet
+		finish first
+		[ "$status" = 0 ]
+		[ $sink = file ] || wait_for compgen -G 'out/*.wav'
+		[ $sink = file ] || complete > before
+		: > flag
+		spawn send "$EET_ROOT/test/send.py" "$url" a.eet b.eet
+		wait_for says $full 'No space left on device\|no space left on the disk'
+		[ $sink = pipe ] || [ "$(healthz)" = $'the disk is full\n 503' ]
+		idle "${pids[$full]}"
+		rm flag
+		finish send
+		[ "$status" = 0 ]
+		says_once $full 'No space left on device\|no space left on the disk'
+		wait_for says $full 'there is space'
+		[ "$(healthz)" = $'ok\n 200' ]
+		stop listen
+		[ "$status" = 0 ]
+		if [ $sink = pipe ]; then
+			finish rotate
+			[ "$status" = 0 ]
+		elif [ $sink = file ]; then
+			run -0 eet-rotate -q out < log
+		fi
+		[ $sink = file ] || (cd out && md5sum --check --quiet ../before)
+		"$logs" spool out a.eet a.eet b.eet
+		rm -r out before "$full.err" send.out log pipe 2> /dev/null || :
+	done
+}
+
+@test "disk: SIGTERM while it is full is answered within a second, exit 1, with what is not stored" {
+	for sink in spool file pipe; do
+		full=listen
+		[ $sink != pipe ] || full=rotate
+		start_full $sink
+		: > flag
+		spawn send "$EET_ROOT/test/send.py" "$url" a.eet b.eet
+		wait_for says $full 'No space left on device\|no space left on the disk'
+		kill -TERM "${pids[$full]}"
+		[ "$(milliseconds wait_for gone "${pids[$full]}")" -lt 1500 ]
+		finish $full
+		[ "$status" = 1 ]
+		says $full 'could not be stored\|not stored'
+		[ $sink != pipe ] || finish listen
+		finish send
+		rm flag
+		[ $sink = file ] || run -0 eet-rotate -q out < /dev/null
+		[ $sink = file ] || [ "$(cd out && echo *.part)" = '*.part' ]
+		rm -r out "$full.err" log pipe 2> /dev/null || :
+	done
+}
+
+@test "disk: half of --min-free is kept for completing: SIGTERM finds room for all, exit 0" {
+	needs_mount
+	in=/dev/null spawn listen on_tmpfs 16M bash -c 'head -c 11M /dev/zero > small/ballast
+		mkfifo ready
+		exec eet-listen --spool small/out -t 0 --min-free 8M --ready-fd 4 localhost:0 4> ready'
+	wait_for [ -p ready ]
+	read -r -t 20 url < ready
+	spawn send "$EET_ROOT/test/send.py" --repeat 1000 "$url" a.eet
+	wait_for says listen 'small/out: no more than half of --min-free is free: recording waits for space'
+	port=${url##*:} port=${port%%/*}
+	[ "$(healthz)" = $'the disk is full\n 503' ]
+	exec 8< "/proc/${pids[listen]}/root$PWD/small"
+	[ "$(stat -f -c '%a * %S' /dev/fd/8/ | xargs expr)" -gt 3500000 ]
+	stop listen
+	[ "$status" = 0 ]
+	finish send
+	says_once listen 'recording waits'
+	# As soon as it is complete it is the oldest one, and there is still too little space.
+	says listen 'removed because of --min-free'
+	[ "$(cd /dev/fd/8/out && echo *)" = index.jsonl ]
+	[ "$(jq 'select(.event == "segment") | .frames' /dev/fd/8/out/index.jsonl)" = \
+		"$(sed -n 's/.* closed: 1001 .*, \([0-9]*\) frames.*/\1/p' listen.err)" ]
+	exec 8<&-
+}
+
+# --- gone ---
+
+@test "disk: a directory or file that is removed is missed within a second or two: exit 1, its path" {
+	for sink in '--spool out -t 0' '-o out/log'; do
+		mkdir -p out
+		# shellcheck disable=SC2086 # words
+		start_listen $sink
+		spawn send "$EET_ROOT/test/send.py" --acks 5 --repeat 1000000 "$url" a.eet
+		wait_for grep -q acked send.out
+		rm -r out
+		finish listen
+		[ "$status" = 1 ]
+		grep -q '^eet-listen: out/.*: No such file or directory$' listen.err
+		finish send
+		grep -q 'closed 1011' send.out
+	done
+	mkfifo pipe
+	in=pipe spawn rotate eet-rotate -t 0 out
+	out=pipe start_listen
+	spawn send "$EET_ROOT/test/send.py" --acks 5 --repeat 1000000 "$url" a.eet
+	wait_for compgen -G 'out/*.part'
+	rm -r out
+	finish rotate
+	[ "$status" = 1 ]
+	grep -q '^eet-rotate: out/.*\.eet\.part: No such file or directory$' rotate.err
+	finish listen
+	[ "$status" = 1 ]
+	finish send
+}
+
+@test "disk: where nothing is written a removed directory is missed by the next segment" {
+	start_listen --spool out
+	spawn send "$EET_ROOT/test/send.py" "$url" a.eet
+	finish send
+	wait_for compgen -G 'out/*.wav'
+	rm -r out
+	idle "${pids[listen]}"
+	spawn send "$EET_ROOT/test/send.py" "$url" a.eet
+	finish listen
+	[ "$status" = 1 ]
+	grep -q '^eet-listen: out/.*: No such file or directory$' listen.err
+	finish send
+}
+
+# --- broken ---
+
+@test "disk: EIO is told with the path, clients see 1011, exit 1; the next start recovers" {
+	EET_ACTION=EIO
+	for EET_CALLS in write writev fsync renameat2 openat; do
+		faulty start_listen --spool out -s 20k
+		: > flag
+		spawn send "$EET_ROOT/test/send.py" --hold "$url" a.eet b.eet
+		finish listen
+		[ "$status" = 1 ]
+		grep -q '^eet-listen: out/.*: Input/output error$' listen.err
+		finish send
+		grep -q 'closed 1011' send.out
+		rm flag
+		run -0 eet-rotate -q out < /dev/null
+		[ "$(cd out && echo *.part)" = '*.part' ]
+		: > told
+		"$logs" acked out told a.eet b.eet
+		rm -r out
+	done
+}
+
+@test "disk: a directory that can't be read, or not be written, is said so at the start" {
+	mkdir out
+	: > flag
+	# shellcheck disable=SC2086 # words
+	for EET_CALLS in readdir read pread openat; do
+		: > out/index.jsonl
+		cp a.eet out/stream_1_20260131T101500.000Z_s1.eet.part
+		for program in 'eet-rotate out' 'eet-listen --spool out localhost:0'; do
+			EET_ACTION=EIO run -1 --separate-stderr faulty $program < /dev/null
+			[[ $stderr == *": out"*": Input/output error" ]]
+			EET_ACTION=EROFS EET_CALLS='open openat' run -1 --separate-stderr \
+				faulty $program < /dev/null
+			[ "$stderr" = "${program%% *}: out/index.jsonl: Read-only file system" ]
+		done
+	done
+	cmp a.eet out/*.part
+	"$logs" mux > log <<-SCRIPT
+		0 OPEN 1 pcm
+		0 FRAME 1 count=5
+		1 CLOSE 1 1000
+	SCRIPT
+	export EET_ACTION=EROFS EET_CALLS='open openat mkdir'
+	for program in 'eet-listen -o new localhost:0' 'eet-demux -d new log' 'eet-wav -d new log' \
+		'eet-wav -o new log' "eet-adpcm -e -o new $data/speech_8k.wav"; do
+		# shellcheck disable=SC2086 # words
+		run -1 --separate-stderr faulty $program
+		[[ $stderr == "${program%% *}: new"*": Read-only file system" ]]
+		[ ! -e new ]
+	done
+}
+
+# --- few descriptors ---
+
+# twenty_sessions: a mux log of them, all open at once.
+twenty_sessions() {
+	local i k
+
+	for i in {1..20}; do
+		echo "0 OPEN $i pcm id=$i"
+	done
+	for k in {0..3}; do
+		for i in {1..20}; do
+			echo "$k FRAME $i seq=$k"
+		done
+	done
+}
+
+@test "disk: more sessions than descriptors: eet-rotate makes the same files" {
+	twenty_sessions | "$logs" mux > log
+	eet-rotate -q -t 2 --sync none whole < log
+	for most in 18 70; do
+		# An unhurried log, and one that comes at once.
+		bash -c "ulimit -n $most; exec eet-rotate -q -t 2 --sync none out" < log
+		diff -r whole out
+		rm -r out
+	done
+}
+
+@test "disk: fewer descriptors than clients: with --spool the others wait, and all are stored" {
+	mkfifo ready
+	spawn listen bash -c 'ulimit -n 72; exec eet-listen --spool out --ready-fd 4 localhost:0 4> ready'
+	read -r -t 20 url < ready
+	spawn first "$EET_ROOT/test/send.py" --hold "$url" a.eet b.eet a.eet b.eet
+	wait_for says listen 'connections, as many as'
+	spawn send "$EET_ROOT/test/send.py" "$url" a.eet a.eet b.eet b.eet
+	idle "${pids[listen]}"
+	stop first
+	finish send
+	[ "$status" = 0 ]
+	stop listen
+	[ "$status" = 0 ]
+	says_once listen '4 connections, as many as the limit of descriptors allows: more have to wait'
+	"$logs" spool out a.eet a.eet a.eet a.eet b.eet b.eet b.eet b.eet
+}
+
+# --- stalled ---
+
+@test "disk: while a sync does not return, streams, echo and new clients are served, then all is complete" {
+	EET_ACTION=stall EET_CALLS='fsync fdatasync'
+	faulty start_listen --spool out -s 20k --sync 1
+	: > flag
+	spawn send "$EET_ROOT/test/send.py" --acks 20 "$url" a.eet b.eet
+	finish send
+	[ "$status" = 0 ]
+	py "$port" <<-'PY'
+		import sys, time
+		from wsclient import *
+		slowest = 0
+		for i in range(20):
+		    begin = time.monotonic()
+		    ws = connect(sys.argv[1])
+		    ws.send(handshake(stream_id=9))
+		    ws.send(b"", PING)
+		    assert ws.recv()[0] == PONG
+		    assert ws.close() == (1000, "")
+		    slowest = max(slowest, time.monotonic() - begin)
+		    time.sleep(0.05)
+		assert slowest < 0.5, slowest
+	PY
+	[ "$(healthz)" = $'ok\n 200' ]
+	idle "${pids[listen]}"
+	# Nothing is called complete that is not synced.
+	refute compgen -G 'out/*.wav'
+	[ ! -s out/index.jsonl ]
+	kill -TERM "${pids[listen]}"
+	rm flag
+	finish listen
+	[ "$status" = 0 ]
+	jq -r 'select(.event == "segment") | .eet' out/index.jsonl | wc -l
+	"$logs" spool out a.eet b.eet
+}
+
+@test "disk: a second signal ends what a sync holds up, exit 1; the next start completes it" {
+	EET_ACTION=stall EET_CALLS='fsync fdatasync'
+	for program in listen rotate; do
+		if [ $program = listen ]; then
+			faulty start_listen --spool out -t 0
+		else
+			mkfifo pipe
+			in=pipe faulty spawn rotate eet-rotate -t 0 out
+			out=pipe start_listen
+		fi
+		wait_for [ -e out/index.jsonl ]
+		: > flag
+		spawn send "$EET_ROOT/test/send.py" "$url" a.eet
+		finish send
+		wait_for compgen -G 'out/*.part'
+		[ $program = listen ] || stop listen
+		kill -TERM "${pids[$program]}"
+		idle "${pids[$program]}"
+		kill -TERM "${pids[$program]}"
+		[ "$(milliseconds wait_for gone "${pids[$program]}")" -lt 2000 ]
+		finish $program
+		[ "$status" = 1 ]
+		says $program 'what is not completed will be by the next start'
+		rm flag
+		run -0 eet-rotate -q out < /dev/null
+		"$logs" spool out a.eet
+		rm -r out
+	done
+}
