@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 /* A record's longest form: prefix and the largest length field. */
 enum { MAX_RECORD = LOG_PREFIX_SIZE + LOG_MAX_LENGTH };
@@ -94,8 +95,10 @@ struct log_reader {
 	size_t capacity;
 	bool eof;
 
-	struct entry **table; /* size is a power of 2 */
-	size_t table_size, open;
+	struct entry **table; /* of 2^table_bits slots; NULL: none yet */
+	unsigned table_bits;
+	uint64_t multiplier; /* odd, and a secret: numbers are chosen by whoever made the log */
+	size_t open;
 	struct entry *first, *last;
 	struct entry *dying; /* closed by the last event; freed by the next log_next() */
 
@@ -111,16 +114,20 @@ struct log_reader {
 	uint64_t damage;
 };
 
+/*
+ * Multiply-shift hashing (Dietzfelbinger et al., 1997): whatever the numbers are, two of them meet
+ * with a probability of at most 2 / 2^table_bits.
+ */
 static size_t
 slot(const struct log_reader *r, uint32_t number)
 {
-	return (number * 2654435761u >> 7) & (r->table_size - 1);
+	return (size_t)(number * r->multiplier >> (64 - r->table_bits));
 }
 
 static struct entry *
 session_find(const struct log_reader *r, uint32_t number)
 {
-	struct entry *e = r->table_size > 0 ? r->table[slot(r, number)] : NULL;
+	struct entry *e = r->table != NULL ? r->table[slot(r, number)] : NULL;
 
 	while (e != NULL && e->session.number != number)
 		e = e->same_hash;
@@ -130,14 +137,14 @@ session_find(const struct log_reader *r, uint32_t number)
 static bool
 table_grow(struct log_reader *r)
 {
-	size_t size = r->table_size > 0 ? 2 * r->table_size : 64;
-	struct entry **table = calloc(size, sizeof *table);
+	unsigned bits = r->table != NULL ? r->table_bits + 1 : 6;
+	struct entry **table = calloc((size_t)1 << bits, sizeof *table);
 
 	if (table == NULL)
 		return false;
 	free(r->table);
 	r->table = table;
-	r->table_size = size;
+	r->table_bits = bits;
 	for (struct entry *e = r->first; e != NULL; e = e->next) {
 		struct entry **head = &r->table[slot(r, e->session.number)];
 
@@ -152,7 +159,7 @@ session_add(struct log_reader *r, uint32_t number, const struct wire_handshake *
 {
 	struct entry *e;
 
-	if (r->open >= r->table_size && !table_grow(r))
+	if ((r->table == NULL || r->open >> r->table_bits > 0) && !table_grow(r))
 		return NULL;
 	if ((e = calloc(1, sizeof *e)) == NULL)
 		return NULL;
@@ -194,6 +201,10 @@ log_new(int fd, const struct log_options *o)
 	if (r == NULL)
 		return NULL;
 	r->fd = fd;
+	/* Early at boot there may be no secrets yet: then a constant has to do. */
+	if (getrandom(&r->multiplier, sizeof r->multiplier, GRND_NONBLOCK) == -1)
+		r->multiplier = UINT64_C(0x9E3779B97F4A7C15);
+	r->multiplier |= 1;
 	if (o != NULL)
 		r->options = *o;
 	return r;
