@@ -161,3 +161,8 @@ setup() {
 		eet-demux -q -i 9 log > /dev/null
 	)
 }
+
+@test "all: the client is of the programs' version" {
+	run -0 /usr/bin/python3 "$EET_ROOT/client/stream_client.py" --version
+	[ "${output#* }" = "$(eet-listen --version | cut -d ' ' -f 2)" ]
+}
