@@ -266,9 +266,7 @@ rotate(const char *dir, const struct recorder_options *options, const struct log
 		cli_warnx("%s: offset %" PRIu64 ": from here on it is not stored", INPUT_NAME,
 		    ro.stored);
 	stored = stored && complete(&ro);
-	if (!stored)
-		cli_warnx("%s: what is not completed will be by the next start", dir);
-	closed = recorder_close(ro.recorder);
+	closed = recorder_close(ro.recorder, stored);
 	log_free(ro.reader);
 	close(ro.signals);
 	if (!stored || ro.status == CLI_EFAIL || closed == CLI_EFAIL)

@@ -17,6 +17,7 @@ enum { LIST_PATIENCE_MS = 5000, LIST_HURRY_MS = 300 /* when the disk is full */ 
 
 struct recorder {
 	struct recorder_options options;
+	const char *dir;
 	struct spool *spool;
 	struct lines *list;
 	bool full;
@@ -156,6 +157,7 @@ recorder_open(const char *dir, const struct recorder_options *o)
 		free(r);
 		return NULL;
 	}
+	r->dir = dir;
 	r->options = *o;
 	r->options.spool.report = report;
 	r->options.spool.arg = r;
@@ -207,14 +209,15 @@ recorder_full(const struct recorder *r)
 }
 
 int
-recorder_close(struct recorder *r)
+recorder_close(struct recorder *r, bool whole)
 {
 	int status = r->damaged > 0 ? CLI_EDATA : CLI_OK, e;
 	uint64_t dropped;
 
-	/* Segments or commands are left to the next start. */
-	if (spool_reap(r->spool) != 1)
+	if (spool_reap(r->spool) != 1 || !whole) {
+		cli_warnx("%s: what is not completed will be by the next start", r->dir);
 		status = CLI_EFAIL;
+	}
 	spool_close(r->spool);
 	dropped = lines_end(r->list, r->full ? LIST_HURRY_MS : LIST_PATIENCE_MS, &e);
 	if (e != 0 && !r->reader_gone) {

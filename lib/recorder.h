@@ -80,9 +80,9 @@ bool recorder_option(struct recorder_options *o, int c, const char *arg);
 struct recorder;
 
 /*
- * Open the spool (recovery included) with messages to stderr, and start the list on stdout.
- * NULL when it can't be: the reason was printed.  SIGINT or SIGTERM is a reason, and reaches the
- * caller's handler, or signalfd, when this returns.
+ * Open the spool in dir, which is kept, not copied, with messages to stderr, recovery included, and
+ * start the list on stdout.  NULL when it can't be: the reason was printed.  SIGINT or SIGTERM is a
+ * reason, and reaches the caller's handler, or signalfd, when this returns.
  */
 struct recorder *recorder_open(const char *dir, const struct recorder_options *o);
 
@@ -100,9 +100,10 @@ void recorder_resumed(struct recorder *r);
 bool recorder_full(const struct recorder *r);
 
 /*
- * Close the spool and end the list.  Returns the exit status: CLI_OK, CLI_EFAIL when
- * something is left to the next start or the list's reader died, CLI_EDATA when what was stored is damaged.
+ * Close the spool and end the list.  whole: all that there was has been put.  Returns the exit
+ * status: CLI_OK, CLI_EFAIL when something is left to the next start, which is said, or the list's
+ * reader died, CLI_EDATA when what was stored is damaged.
  */
-int recorder_close(struct recorder *r);
+int recorder_close(struct recorder *r, bool whole);
 
 #endif

@@ -741,6 +741,7 @@ on_signal(uv_signal_t *handle, int number)
 		} else {
 			if (s->command.pid != 0)
 				s->status = command_kill(&s->command);
+			server_stop(s, s->status, WIRE_CLOSE_GOING_AWAY, "the server shuts down");
 			s->state = SERVER_DONE;
 			uv_stop(&s->loop);
 		}

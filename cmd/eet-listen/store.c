@@ -117,5 +117,5 @@ store_close(struct store *st)
 {
 	uv_close((uv_handle_t *)&st->poll, NULL);
 	log_free(st->reader);
-	return recorder_close(st->recorder);
+	return recorder_close(st->recorder, st->position == st->queue->end);
 }
