@@ -156,9 +156,9 @@ index_append(int fd, const char *line, size_t len)
 	if (fdio_write_full(fd, line, len, NULL) == 0)
 		return 0;
 	e = errno;
-	/* If this fails too, the torn line is cut by the next start. */
+	/* If this fails too, only the next start can cut the torn line: none must follow it. */
 	if (ftruncate(fd, before) == -1)
-		errno = e;
+		e = EIO;
 	errno = e;
 	return -1;
 }

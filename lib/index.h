@@ -65,7 +65,7 @@ int index_open(int dirfd, mode_t mode, uint64_t *cuto);
 
 /*
  * Append a line with a single write.  0; -1 with errno, and the file as it was
- * before.
+ * before, but for EIO: it may end in a torn line.
  */
 int index_append(int fd, const char *line, size_t len);
 

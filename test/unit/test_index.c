@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -350,14 +351,11 @@ no_file(void **state)
 	assert_int_equal(errno, ELOOP);
 }
 
-/* A line that does not fit leaves no part of itself behind. */
+/* A line, and one that does not fit. */
 static void
-no_room(void **state)
+append_too_much(int fd, int error)
 {
-	struct place *p = *state;
 	struct rlimit old, small;
-	uint64_t cut;
-	int fd = index_open(p->dir, 0640, &cut);
 
 	assert_int_equal(index_append(fd, "{\"first\":1}\n", 12), 0);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
@@ -366,11 +364,35 @@ no_room(void **state)
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	assert_int_equal(index_append(fd, "{\"second\":2}\n", 13), -1);
-	assert_int_equal(errno, EFBIG);
+	assert_int_equal(errno, error);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+}
+
+/* A line that does not fit leaves no part of itself behind. */
+static void
+no_room(void **state)
+{
+	struct place *p = *state;
+	uint64_t cut;
+	int fd = index_open(p->dir, 0640, &cut);
+
+	append_too_much(fd, EFBIG);
 	assert_index(p, "{\"first\":1}\n");
 	assert_int_equal(index_append(fd, "{\"second\":2}\n", 13), 0);
 	assert_index(p, "{\"first\":1}\n{\"second\":2}\n");
+	close(fd);
+}
+
+/* Where that can't be done, no later line must be joined to the part: it is no passing error. */
+static void
+no_room_and_no_cut(void **state)
+{
+	int fd = memfd_create(INDEX_FILE, MFD_ALLOW_SEALING | MFD_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	append_too_much(fd, EIO);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 16);
 	close(fd);
 }
 
@@ -500,6 +522,7 @@ main(void)
 		WITH_FILE(zeros_between),
 		WITH_FILE(no_file),
 		WITH_FILE(no_room),
+		WITH_FILE(no_room_and_no_cut),
 		WITH_FILE(read_again),
 		WITH_FILE(foreign_lines),
 		WITH_FILE(many_lines),
