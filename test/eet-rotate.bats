@@ -181,6 +181,21 @@ one_second() {
 	grep -q 'fsync(.*\.wav>)' calls
 }
 
+@test "rotate: many segments that end at once are synced with one call, or each for itself" {
+	for i in {1..20}; do echo "0 OPEN $i pcm id=$i"; done > script
+	for i in {1..20}; do echo "0 FRAME $i count=5 step=0"; done >> script
+	echo "1 ROTATE" >> script
+	mux < script > log
+	strace -f -y -e trace=fsync,syncfs -o calls eet-rotate -q one < log
+	grep -q 'syncfs(.*one>)' calls
+	[ "$(grep -c 'fsync(.*\.part>)' calls)" -lt 20 ]
+	strace -f -y -e trace=fsync,syncfs -e inject=syncfs:error=EIO -o calls eet-rotate -q each < log
+	[ "$(grep -c 'fsync(.*\.eet\.part>)' calls)" = 20 ]
+	[ "$(grep -c 'fsync(.*\.wav\.part>)' calls)" = 20 ]
+	diff -r one each
+	[ "$(ls one | wc -l)" = 41 ]
+}
+
 # --- rotation ---
 
 @test "rotate: boundaries lie at t0 + k T, wherever the frames lie" {

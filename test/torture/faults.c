@@ -48,7 +48,7 @@ static bool
 is_counted(const char *call)
 {
 	const char *calls = setting("EET_CALLS",
-	    "open openat mkdir write writev ftruncate fsync fdatasync rename renameat renameat2 "
+	    "open openat mkdir write writev ftruncate fsync fdatasync syncfs rename renameat renameat2 "
 	    "linkat unlink unlinkat");
 	size_t len = strlen(call);
 
@@ -180,6 +180,12 @@ int
 fdatasync(int fd)
 {
 	return point("fdatasync", fd, NULL);
+}
+
+int
+syncfs(int fd)
+{
+	return point("syncfs", fd, NULL);
 }
 
 int
