@@ -88,11 +88,13 @@ complete() {
 	client full <<-'PY'
 		ws = connect(port)
 		ws.send(handshake())
+		ws.send(frame(0, bytes(640)))
+		ws.send(frame(1, bytes(640)))
 		assert ws.closed() == (1011, "the server's output is gone")
 		time.sleep(60)
 	PY
 	# It is told to end then.
-	run -1 --separate-stderr eet-listen localhost:0 -o /dev/full -- ./full
+	run -1 --separate-stderr bash -c 'ulimit -f 1; exec eet-listen localhost:0 -o log -- ./full'
 	[[ $stderr == *'eet-listen: ./full: killed by signal 15 (Terminated)'* ]]
 }
 

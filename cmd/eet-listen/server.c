@@ -181,7 +181,7 @@ close_now(struct client *c)
 		lws_close_reason(wsi, (enum lws_close_status)c->close_code,
 		    (unsigned char *)c->close_reason, strlen(c->close_reason));
 	else
-		shutdown(lws_get_socket_fd(wsi), SHUT_RDWR); /* else it waits half a minute for room */
+		shutdown(lws_get_socket_fd(wsi), SHUT_RDWR); /* or it waits long for room */
 	lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
