@@ -241,6 +241,22 @@ decode_codes(unsigned ch, const uint8_t *p, uint32_t codes, bool high, struct ad
 			decode_group(&state[c], load_group(p, codes, high), codes, ch, out + c);
 }
 
+/* Digital silence: from a state of 0/0, codes of 0 lead to nothing else. */
+static bool
+is_zero(const uint8_t *block, size_t length)
+{
+	return length > 0 && block[0] == 0 && memcmp(block, block + 1, length - 1) == 0;
+}
+
+static bool
+at_zero(const struct adpcm_state *state, unsigned ch)
+{
+	for (unsigned c = 0; c < ch; c++)
+		if (state[c].predictor != 0 || state[c].index != 0)
+			return false;
+	return true;
+}
+
 uint32_t
 adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *block, size_t length,
     struct adpcm_state *state, int16_t *out, bool *damagedo)
@@ -261,6 +277,10 @@ adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *b
 			*damagedo = true;
 		if (samples > 0)
 			state[c] = s;
+	}
+	if (is_zero(block, length) && at_zero(state, ch)) {
+		memset(out, 0, sizeof *out * ch * samples);
+		return samples;
 	}
 	if (layout == ADPCM_WAV)
 		for (c = 0; c < ch; c++)
@@ -432,8 +452,9 @@ remember(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t lengt
 		codes = codes_of(chained[i], adpcm_block_samples(chained[i], s->ch, s->n, length));
 		for (c = 0; c < s->ch; c++)
 			load_header(block + HEADER_SIZE * c, &s->after[chained[i]][c]);
-		decode_codes(s->ch, block + HEADER_SIZE * s->ch, codes, high_first(chained[i]),
-		    s->after[chained[i]], heard, 0);
+		if (!is_zero(block, length))
+			decode_codes(s->ch, block + HEADER_SIZE * s->ch, codes,
+			    high_first(chained[i]), s->after[chained[i]], heard, 0);
 	}
 }
 

@@ -549,6 +549,41 @@ damage(void **state)
 	assert_int_equal(s.index, 2);
 }
 
+/* Digital silence takes a short cut: where it is none, a block of zeros fades. */
+static void
+zeros(void **state)
+{
+	static const uint8_t block[64];
+	struct adpcm_state s[2];
+	int16_t out[2 * 60];
+	bool damaged = false;
+
+	(void)state;
+	for (enum adpcm_layout layout = 0; layout < ADPCM_LAYOUTS; layout++)
+		for (unsigned ch = 1; ch <= 2; ch++)
+			for (size_t length = 4 * ch; length <= 24; length += 4 * ch) {
+				uint32_t n = adpcm_block_samples(layout, ch, 29, length);
+
+				if (!adpcm_layout_allowed(layout, ch))
+					continue;
+				memset(out, 0x55, sizeof out);
+				s[0] = s[1] = (struct adpcm_state){ 0, 0 };
+				assert_int_equal(
+				    decode(layout, ch, 29, block, length, s, out, &damaged), n);
+				for (unsigned i = 0; i < 2 * 60; i++)
+					assert_int_equal(out[i], i < n * ch ? 0 : 0x5555);
+				assert_true(s[0].predictor == 0 && s[0].index == 0);
+			}
+	s[0] = (struct adpcm_state){ 100, 30 };
+	assert_int_equal(decode(ADPCM_BARE, 1, 8, block, 4, s, out, &damaged), 8);
+	assert_int_equal(out[0], 100 + 130 / 8);
+	assert_int_equal(s[0].index, 22);
+	s[0] = (struct adpcm_state){ 1, 0 };
+	assert_int_equal(decode(ADPCM_BARE, 1, 8, block, 4, s, out, &damaged), 8);
+	assert_int_equal(out[7], 1);
+	assert_false(damaged);
+}
+
 /* ---- Encoding ---- */
 
 /* Some blocks: the decoder ends each where the encoder did, and the sine comes back well. */
@@ -1296,6 +1331,7 @@ main(void)
 		cmocka_unit_test(like_audioop),
 		cmocka_unit_test(every_step),
 		cmocka_unit_test(damage),
+		cmocka_unit_test(zeros),
 		cmocka_unit_test(there_and_back),
 		cmocka_unit_test(encodes_like_libsndfile),
 		cmocka_unit_test(padding_is_zero),
