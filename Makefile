@@ -146,6 +146,7 @@ fuzzers: $(FUZZERS)
 torture: all $(SHIMS) $(LOADS)
 	PATH=$(EET_BIN):$$PATH test/torture/faults.py $(SEED:%=--seed %) --recoveries 50 \
 		$B/test/torture/faults.so
+	PATH=$(EET_BIN):$$PATH test/torture/power.py $(SEED:%=--seed %) $B/test/torture/power.so
 	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds $(ROUNDS)
 	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds 1 --stop 120 \
 		--only stop-listener --only stop-rotator

@@ -231,14 +231,14 @@ fail(const struct segment_dir *d, const char *file, char failed[SEGMENT_PATH])
 	return -1;
 }
 
-/* Does the segment's .wav exist, with the bytes of its .wav.part? */
+/* Is there a .wav of that name, with the bytes of the segment's .wav.part? */
 static bool
-same_wav(const struct segment_dir *d, const struct segment *s)
+same_wav(const struct segment_dir *d, const struct segment *s, const struct name *n)
 {
 	char part[NAME_FILE_SIZE], wav[NAME_FILE_SIZE];
 
 	name_file(&s->name, ".wav.part", part);
-	name_file(&s->name, ".wav", wav);
+	name_file(n, ".wav", wav);
 	return fdio_same(d->fd, part, wav);
 }
 
@@ -354,8 +354,7 @@ place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 	 * undone the renaming of the .eet, and not the second one.
 	 */
 	for (; n.time_ms <= NAME_MAX_MS; n.time_ms++) {
-		if (d->wav && exists(d, &n, ".wav") &&
-		    (n.time_ms != s->name.time_ms || !same_wav(d, s)))
+		if (d->wav && exists(d, &n, ".wav") && !same_wav(d, s, &n))
 			continue;
 		if (n.time_ms != s->name.time_ms &&
 		    (exists(d, &n, ".eet.part") || exists(d, &n, ".wav.part")))
@@ -385,7 +384,8 @@ place_wav(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PA
 	name_file(&s->name, ".wav.part", from);
 	name_file(&s->name, ".wav", to);
 	if (fdio_rename_new(d->fd, from, to) == -1 &&
-	    (errno != EEXIST || !same_wav(d, s) || renameat(d->fd, from, d->fd, to) == -1))
+	    (errno != EEXIST || !same_wav(d, s, &s->name) ||
+		renameat(d->fd, from, d->fd, to) == -1))
 		return fail(d, to, failed);
 	s->has_wav = true;
 	return 0;
