@@ -64,7 +64,7 @@ def encoders(folder, name, channels, pcm):
     for encoder, command in (
             ("ffmpeg", ["ffmpeg", "-v", "error", "-y", "-i", wav, "-c:a", "adpcm_ima_wav",
                         "-block_size", str(256 * channels), out]),
-            ("sox", ["sox", wav, "-e", "ima-adpcm", out]),
+            ("sox", ["sox", "-D", wav, "-e", "ima-adpcm", out]),
             ("sndfile", ["sndfile-convert", "-ima-adpcm", wav, out])):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         blocks, per_block = blocks_of_wav(out)
@@ -156,12 +156,21 @@ def sounds(folder):
     save("wav", "write", b"\6" + pcm[44:500])
     for kind, options in (("ima.wav", ["-ima-adpcm"]), ("float.wav", ["-float32"]),
                           ("24.aiff", ["-pcm24"]), ("ulaw.au", ["-ulaw"]), ("flac.flac", []),
-                          ("vorbis.ogg", ["-vorbis"]), ("gsm.wav", ["-gsm610"]), ("alaw.w64", ["-alaw"])):
+                          ("gsm.wav", ["-gsm610"]), ("alaw.w64", ["-alaw"])):
         out = os.path.join(folder, kind)
         subprocess.run(["sndfile-convert", *options, wav, out], check=True,
                        stdout=subprocess.DEVNULL)
         with open(out, "rb") as file:
-            save("wav", kind, b"\0" + file.read()[:4000])
+            content = file.read()[:4000]
+        peak = content.find(b"PEAK")  # a chunk with the time of its making
+        if peak != -1:
+            content = content[:peak + 12] + bytes(4) + content[peak + 16:]
+        save("wav", kind, b"\0" + content)
+    # libsndfile gives each stream another number.
+    out = os.path.join(folder, "vorbis.ogg")
+    subprocess.run(["sox", "-R", "-D", wav, out], check=True)
+    with open(out, "rb") as file:
+        save("wav", "vorbis.ogg", b"\0" + file.read()[:4000])
 
 
 def message(payload, how=0, length=None):
