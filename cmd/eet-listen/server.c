@@ -203,8 +203,19 @@ peer_closes(struct client *c, uint8_t *in, size_t len)
 		    (unsigned char *)c->close_reason, strlen(c->close_reason));
 		return -1;
 	}
-	if (c->ending)
+	if (c->ending) {
+		/*
+		 * Ours waits to be sent, and libwebsockets sends the peer's instead: as much of
+		 * ours as has room in it.
+		 */
+		if (len >= 2 && c->close_code != 0) {
+			in[0] = (uint8_t)(c->close_code >> 8);
+			in[1] = (uint8_t)c->close_code;
+			memset(in + 2, ' ', len - 2);
+			memcpy(in + 2, c->close_reason, strnlen(c->close_reason, len - 2));
+		}
 		return 0;
+	}
 	c->ending = true;
 	if (len >= 2) {
 		/* libwebsockets has made 1002 of those below 5000 that nobody may send. */
