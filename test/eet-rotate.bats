@@ -196,6 +196,15 @@ one_second() {
 	[ "$(ls one | wc -l)" = 41 ]
 }
 
+@test "rotate: what is cut off the index can't come back around a line" {
+	one_second > log
+	eet-rotate -q --sync none out < log
+	printf '{"event":"segment","eet":"s' >> out/index.jsonl
+	strace -f -y -e trace=ftruncate,fdatasync -o calls eet-rotate -q --sync none out < log
+	[ "$(grep -o '[a-z]*([0-9]*<[^>]*>' calls | grep -o '^[a-z]*\|[^/]*$' | tr '\n' ' ')" = \
+		"ftruncate index.jsonl> fdatasync index.jsonl> " ]
+}
+
 # --- rotation ---
 
 @test "rotate: boundaries lie at t0 + k T, wherever the frames lie" {
