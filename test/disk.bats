@@ -295,6 +295,33 @@ twenty_sessions() {
 	done
 }
 
+@test "disk: more sessions than descriptors: eet-wav makes the same files, and says no more" {
+	{
+		twenty_sessions
+		for i in {1..20}; do
+			echo "4 CLOSE $i 1000"
+		done
+		# Damage is told once.
+		echo "RAW 00"
+	} | "$logs" mux > log
+	run -3 --separate-stderr eet-wav -d whole log
+	expected=$stderr
+	for most in 8 14; do
+		run -3 --separate-stderr bash -c "ulimit -n $most; exec eet-wav -d out log"
+		[ "$stderr" = "$expected" ]
+		diff -r whole out
+		rm -r out
+	done
+	# shellcheck disable=SC2002 # a pipe can't be read twice
+	cat log | bash -c 'ulimit -n 14; exec eet-wav -q -d out' || [ $? = 3 ]
+	diff -r whole out
+	# One that is there is told once, and the others are written.
+	rm out/*_s[1-5].wav out/*_s[12][0-9].wav
+	run -1 --separate-stderr bash -c 'ulimit -n 8; exec eet-wav -q -d out log'
+	[ "$(grep -c 'File exists' <<< "$stderr")" = 4 ]
+	diff -r whole out
+}
+
 @test "disk: fewer descriptors than clients: with --spool the others wait, and all are stored" {
 	mkfifo ready
 	spawn listen bash -c 'ulimit -n 72; exec eet-listen --spool out --ready-fd 4 localhost:0 4> ready'

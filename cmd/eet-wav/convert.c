@@ -2,7 +2,8 @@
  * A walk goes through the records of all sources in order and hands frames to parts; a part is
  * what becomes one WAV.  Sources that can be read twice, or copied when they are read first, are walked
  * twice: once to measure the parts, once to write them, so that every header is right from the start.
- * Otherwise one walk writes what it meets.
+ * Otherwise one walk writes what it meets.  Where there are more parts at once than descriptors, more
+ * walks write those that were put off.
  */
 #include "convert.h"
 
@@ -55,6 +56,7 @@ struct walk {
 	struct source *source;
 	struct log_reader *log;
 	size_t begun_in_source;
+	bool put_off;  /* some parts, for want of descriptors */
 	bool finished; /* nothing more is to be read */
 	bool cut;      /* … because of a signal */
 	bool broken;   /* … because it can't be: what there is so far is not the whole */
@@ -157,7 +159,20 @@ part_path(const struct walk *w, const struct log_session *s)
 	return n == -1 ? NULL : path;
 }
 
-/* Begin to write a part: its output and all.  False: it can't be, which was said. */
+/* May another walk find descriptors, because this one has used them? */
+static bool
+may_put_off(const struct walk *w)
+{
+	if (w->kind == WRITING && (errno == EMFILE || errno == ENFILE))
+		for (const struct part *p = w->parts; p != NULL; p = p->next)
+			if (p->render != NULL)
+				return true;
+	return false;
+}
+
+/*
+ * Begin to write a part: its output and all, or put it off.  False: it can't be, which was said.
+ */
 static bool
 part_write(struct walk *w, struct part *p, const struct log_session *s)
 {
@@ -171,6 +186,11 @@ part_write(struct walk *w, struct part *p, const struct log_session *s)
 		return false;
 	}
 	if (outfile_open(&p->output, path, one_wav(w), one_wav(w) ? 0666 : 0640) == -1) {
+		if (may_put_off(w)) {
+			w->plans[p->number].done = false;
+			w->put_off = true;
+			return true;
+		}
 		cli_warn("%s", path);
 		return false;
 	}
@@ -208,6 +228,7 @@ static struct part *
 part_begin(struct walk *w, const struct log_session *s, uint64_t start_us)
 {
 	struct part *p = NULL;
+	bool done = false;
 
 	if (w->kind == WRITING && w->begun == w->n_plans)
 		errno = EINVAL;
@@ -222,6 +243,10 @@ part_begin(struct walk *w, const struct log_session *s, uint64_t start_us)
 	p->open = true;
 	p->range = range_between(w->set->from, w->set->to, s->format.sample_rate, start_us);
 	p->number = w->begun++;
+	if (w->kind == WRITING) {
+		done = w->plans[p->number].done;
+		w->plans[p->number].done = true;
+	}
 	p->next = w->parts;
 	if (p->next != NULL)
 		p->next->previous = p;
@@ -233,7 +258,7 @@ part_begin(struct walk *w, const struct log_session *s, uint64_t start_us)
 		w->finished = one_wav(w);
 	} else if (w->kind == MEASURING) {
 		measure_begin(&p->measure, &p->format, p->range, w->set);
-	} else if (!part_write(w, p, s)) {
+	} else if (!done && !part_write(w, p, s)) {
 		w->status = worse(w->status, CLI_EFAIL);
 		w->finished = one_wav(w);
 	}
@@ -559,6 +584,8 @@ walk(struct walk *w, struct source *sources, size_t n)
 	struct log_session none = { 0 };
 	size_t i;
 
+	w->begun = 0;
+	w->put_off = false;
 	for (i = 0; i < n && !w->finished; i++) {
 		if (one_wav(w) && returns(sources, i)) {
 			cli_warnx(
@@ -611,7 +638,9 @@ convert(struct source *sources, size_t n, const struct settings *set, const stru
 		writing.kind = STREAMING;
 	}
 	if (!measuring.broken && (!twice || measuring.n_plans > 0))
-		walk(&writing, sources, n);
+		do
+			walk(&writing, sources, n);
+		while (writing.put_off && !writing.finished);
 	if (asked && !regular)
 		stop_begin(true); /* so that the next pipe is not read for ever */
 	free(measuring.plans);

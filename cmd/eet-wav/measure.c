@@ -58,7 +58,9 @@ measure_is_complete(const struct measure *m)
 struct plan
 measure_end(const struct measure *m)
 {
-	struct plan plan = { 0, m->sniffing ? adpcm_sniff_verdict(&m->sniff) : m->verdict };
+	struct plan plan = {
+		.verdict = m->sniffing ? adpcm_sniff_verdict(&m->sniff) : m->verdict,
+	};
 	struct range all = range_cut(m->range, 0, position(&m->pcm[plan.verdict.layout]));
 
 	plan.samples = all.to - all.from;

@@ -11,6 +11,7 @@
 struct plan {
 	uint64_t samples; /* per channel, of those in the range */
 	struct adpcm_verdict verdict;
+	bool done; /* its part was written, or can't be */
 };
 
 struct measure {
