@@ -201,6 +201,29 @@ start_full() {
 	finish send
 }
 
+@test "disk: what eet-demux writes is missed when it ends: exit 1, its path; the others are whole" {
+	mkfifo pipe
+	in=pipe spawn demux eet-demux -d out
+	exec 7> pipe
+	"$logs" mux > log <<-SCRIPT
+		0 OPEN 1 pcm id=1
+		0 OPEN 2 pcm id=2
+		0 FRAME 1 count=5 step=0
+		0 FRAME 2 count=5 step=0
+		1 CLOSE 1 1000
+		1 CLOSE 2 1000
+	SCRIPT
+	head -c -52 log >&7
+	wait_for compgen -G 'out/*_s2.eet'
+	rm out/*_s1.eet
+	tail -c 52 log >&7
+	exec 7>&-
+	finish demux
+	[ "$status" = 1 ]
+	grep -q '^eet-demux: out/.*_s1\.eet: No such file or directory$' demux.err
+	[ "$(stat -c %s out/*_s2.eet)" = 1692 ]
+}
+
 @test "disk: where nothing is written a removed directory is missed by the next segment" {
 	start_listen --spool out
 	spawn send "$EET_ROOT/test/send.py" "$url" a.eet

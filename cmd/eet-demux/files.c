@@ -48,6 +48,10 @@ shut(struct file *f)
 	struct stat st;
 	int status = fstat(f->sink.fd, &st);
 
+	if (status == 0 && st.st_nlink == 0) { /* removed, which no write notices */
+		errno = ENOENT;
+		status = -1;
+	}
 	if (close(f->sink.fd) == -1)
 		status = -1;
 	f->sink.fd = -1;
