@@ -152,6 +152,8 @@ torture: all $(SHIMS) $(LOADS)
 		--only stop-listener --only stop-rotator
 	PATH=$(EET_BIN):$$PATH test/torture/soak.py $(SEED:%=--seed %) --minutes $(MINUTES) \
 		$B/test/bench/churn
+	PATH=$(EET_BIN):$$PATH test/torture/clock.py $(SEED:%=--seed %) --rounds 60 \
+		$B/test/torture/clock.so
 
 bench: all $(LOADS)
 	PATH=$(EET_BIN):$(abspath $B/test/bench):$$PATH test/bench/run
@@ -160,8 +162,6 @@ lint: lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang
 
 lint-format:
 	clang-format --dry-run -Werror $(CFILES)
-	PATH=$(EET_BIN):$$PATH test/torture/clock.py $(SEED:%=--seed %) --rounds 60 \
-		$B/test/torture/clock.so
 
 lint-tidy: $(addprefix tidy/,$(filter lib/%.c cmd/%.c,$(CFILES)))
 
