@@ -275,13 +275,12 @@ run_jobs(struct recovery *rc)
 	}
 }
 
-/* The seq expected after a segment that has its final name, or is about to get it. */
-static bool
-expected_after(struct recovery *rc, const struct found *f, uint32_t *expectedo)
+/* Have s follow a segment that has its final name, or is about to get it. */
+static void
+follow(const struct recovery *rc, const struct found *f, struct stream *s)
 {
 	static const char *const extensions[] = { ".eet", ".eet.part" };
 	char file[NAME_FILE_SIZE];
-	uint32_t first;
 
 	for (size_t i = 0; i < 2; i++) {
 		int fd, n;
@@ -290,32 +289,39 @@ expected_after(struct recovery *rc, const struct found *f, uint32_t *expectedo)
 		fd = openat(rc->dir->fd, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd == -1)
 			continue;
-		n = segment_seqs(fd, &first, expectedo);
+		n = segment_follow(fd, s);
 		close(fd);
 		if (n == 1)
-			return true;
+			return;
 	}
-	return false;
 }
 
-/* How many frames are missing between a segment, open on fd, and the one before it. */
+/*
+ * How many frames are missing between a segment, open on fd, and the one before it.  All of that one
+ * may be repeats, and then says nothing about what was due: so many frames before it are followed
+ * that not all of them are.
+ */
 static uint64_t
-gap_before(struct recovery *rc, const struct found *f, int fd)
+gap_before(const struct recovery *rc, const struct found *f, int fd)
 {
-	const struct found *before = f;
-	uint32_t first, expected, unused, gap;
+	const struct found *from = f;
+	struct stream before = { 0 }, own = { 0 };
+	uint64_t frames = 0;
 
-	do {
-		if (before->gone)
-			return INDEX_UNKNOWN;
-		if (before == rc->found || before[-1].name.session != f->name.session)
-			return 0; /* the session's first */
-		before--;
-	} while (!expected_after(rc, before, &expected));
-	if (segment_seqs(fd, &first, &unused) != 1)
+	while (frames <= STREAM_MAX_REPEATS && !from->gone && from > rc->found &&
+	    from[-1].name.session == f->name.session) {
+		struct stream alone = { 0 };
+
+		follow(rc, --from, &alone);
+		frames += alone.frames;
+	}
+	if (frames == 0)
+		return from->gone ? INDEX_UNKNOWN : 0; /* or the session's first */
+	for (; from < f; from++)
+		follow(rc, from, &before);
+	if (segment_follow(fd, &own) != 1)
 		return INDEX_UNKNOWN;
-	gap = first - expected;
-	return gap < UINT32_C(1) << 31 ? gap : 0;
+	return stream_look(&before, own.first_seq).gap;
 }
 
 /* Queue a segment to be completed.  fd is its .eet.part (part), or its .eet. */
@@ -400,13 +406,13 @@ static int
 recover_complete(struct recovery *rc, const struct found *f)
 {
 	char file[NAME_FILE_SIZE];
-	uint32_t first, expected;
+	struct stream unused = { 0 };
 	int fd, n, status = 0;
 
 	name_file(&f->name, ".eet", file);
 	if ((fd = open_ours(rc, file, false)) == -1)
 		return 0;
-	if ((n = segment_seqs(fd, &first, &expected)) == 1)
+	if ((n = segment_follow(fd, &unused)) == 1)
 		status = queue(rc, f, fd, false);
 	else if (n == 0)
 		report(rc, SPOOL_WARNING, file, "no frame log, left as it is");

@@ -466,33 +466,23 @@ segment_cut(int fd, uint64_t *cuto)
 	return *cuto == 0 || ftruncate(fd, (off_t)end) == 0 ? 1 : -1;
 }
 
-struct seqs {
-	bool any;
-	uint32_t first, expected;
-};
-
 static void
-note_seq(void *arg, const struct log_reader *r, const struct log_record *rec)
+follow(void *arg, const struct log_reader *r, const struct log_record *rec)
 {
-	struct seqs *s = arg;
+	struct stream *s = arg;
 
 	(void)r;
-	if (!s->any)
-		s->first = rec->frame.seq;
-	s->any = true;
-	s->expected = rec->session->stream.expected;
+	if (!s->started)
+		stream_init(s, &rec->session->format);
+	stream_take(s, rec->frame.seq, stream_look(s, rec->frame.seq), 0);
 }
 
 int
-segment_seqs(int fd, uint32_t *firsto, uint32_t *expectedo)
+segment_follow(int fd, struct stream *s)
 {
-	struct seqs s = { 0 };
+	uint64_t before = s->frames;
 
-	if (each_frame(fd, note_seq, &s) == -1)
+	if (each_frame(fd, follow, s) == -1)
 		return -1;
-	if (!s.any)
-		return 0;
-	*firsto = s.first;
-	*expectedo = s.expected;
-	return 1;
+	return s->frames > before ? 1 : 0;
 }

@@ -92,10 +92,10 @@ int segment_complete(const struct segment_dir *d, struct segment *const segments
 int segment_cut(int fd, uint64_t *cuto);
 
 /*
- * The first seq of the frame log on fd, and the one expected after its last frame.
- * 1: it has frames; 0: it has none, the outputs are unchanged; -1 errno.
+ * Have the frames of the frame log on fd counted by s, behind those that it has counted so far (zeros:
+ * none), but for their samples.  1: it has frames; 0: it has none, s is unchanged; -1 errno.
  */
-int segment_seqs(int fd, uint32_t *firsto, uint32_t *expectedo);
+int segment_follow(int fd, struct stream *s);
 
 /* "DIR/NAME.eet" and the like. */
 void segment_path(const struct segment_dir *d, const struct name *n, const char *extension,

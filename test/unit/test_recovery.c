@@ -760,7 +760,8 @@ gaps_between(void **state)
 	static const char *const files[] = { "stream_7_20260131T101500.000Z_s1.eet",
 		"stream_7_20260131T101501.000Z_s1.eet", "stream_7_20260131T101502.000Z_s1.eet",
 		"stream_7_20260131T101503.000Z_s1.eet" };
-	static const uint32_t seqs[] = { 10, 15, 3, 3 };
+	/* The third one's are repeats: after it, 17 is still what is due. */
+	static const uint32_t seqs[] = { 10, 15, 3, 18 };
 	struct bytes b[4] = { { 0 } };
 	char part[64], *index;
 
@@ -777,6 +778,7 @@ gaps_between(void **state)
 	assert_int_equal(number_of(index, files[0], "gap_before"), 0);
 	assert_int_equal(number_of(index, files[1], "gap_before"), 3);
 	assert_int_equal(number_of(index, files[2], "gap_before"), 0);
+	assert_int_equal(number_of(index, files[3], "gap_before"), 1);
 	free(index);
 
 	/* The one before is listed, but has been taken away: not known, that is null. */
