@@ -14,8 +14,6 @@ PYTHON	?= /usr/bin/python3
 CFLAGS	?= -O2 -g
 HARDEN	?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 FUZZ_SECONDS ?= 60
-ROUNDS	?= 50
-MINUTES	?= 30
 
 STD	= -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DEET_VERSION='"$(VERSION)"' -iquote lib
 WARN	= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 $(WERROR)
@@ -32,10 +30,11 @@ SHIMS	= $(patsubst %.c,$B/%.so,$(wildcard test/torture/*.c))
 LOADS	= $(patsubst %.c,$B/%,$(wildcard test/bench/*.c))
 CFILES	= $(wildcard lib/*.[ch] cmd/*.[ch] cmd/*/*.[ch] test/*/*.[ch])
 SCRIPTS	= $(wildcard .ci/* cmd/*/*.bash test/*.bats test/*.bash test/lint/* test/fuzz/run \
-	  test/bench/run *.sh */*.sh */*/*.sh)
+	  test/bench/run test/torture/run *.sh */*.sh */*/*.sh)
 MAN	= $(wildcard man/*.[1-8])
 
 export EET_BIN = $(abspath $B/bin)
+export ROUNDS STATES MINUTES SEED
 export PYTHONDONTWRITEBYTECODE = 1
 
 all: $(PROGS:%=$B/bin/%)
@@ -142,18 +141,9 @@ fuzz-short:
 units: $(UNITS) $(LOADS) $(SHIMS)
 fuzzers: $(FUZZERS)
 
-# ROUNDS= of each fault, MINUTES= of the soak, SEED= as it was printed
+# ROUNDS=, STATES=, MINUTES=, SEED= as it was printed: see there
 torture: all $(SHIMS) $(LOADS)
-	PATH=$(EET_BIN):$$PATH test/torture/faults.py $(SEED:%=--seed %) --recoveries 50 \
-		$B/test/torture/faults.so
-	PATH=$(EET_BIN):$$PATH test/torture/power.py $(SEED:%=--seed %) $B/test/torture/power.so
-	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds $(ROUNDS)
-	PATH=$(EET_BIN):$$PATH test/torture/kill.py $(SEED:%=--seed %) --rounds 1 --stop 120 \
-		--only stop-listener --only stop-rotator
-	PATH=$(EET_BIN):$$PATH test/torture/soak.py $(SEED:%=--seed %) --minutes $(MINUTES) \
-		$B/test/bench/churn
-	PATH=$(EET_BIN):$$PATH test/torture/clock.py $(SEED:%=--seed %) --rounds 60 \
-		$B/test/torture/clock.so
+	@B=$B test/torture/run
 
 bench: all $(LOADS)
 	PATH=$(EET_BIN):$(abspath $B/test/bench):$$PATH test/bench/run

@@ -31,3 +31,15 @@ torture() {
 @test "torture: 60 streams come and go, all is stored, nothing grows" {
 	torture soak.py --minutes 0.05 --streams 60 "${EET_BIN%/bin}/test/bench/churn"
 }
+
+@test "torture: one lost frame or damaged file in the table is a failure" {
+	printf 'one\t2\t3\t0\t0\t0.50 s\tit\ntwo\t2\t-\t-\t-\t-\tit\n' > rows
+	run -0 "$EET_ROOT/test/torture/table.py" rows
+	[ "${#lines[@]}" = 3 ]
+	printf 'three\t2\t3\t1\t0\t0.50 s\tit\n' >> rows
+	run -1 "$EET_ROOT/test/torture/table.py" rows
+	printf 'three\t2\t3\t0\t1\t0.50 s\tit\n' > rows
+	run -1 "$EET_ROOT/test/torture/table.py" rows
+	: > rows
+	run -1 "$EET_ROOT/test/torture/table.py" rows
+}
