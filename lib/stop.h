@@ -5,6 +5,7 @@
 #ifndef EET_STOP_H
 #define EET_STOP_H
 
+#include <poll.h>
 #include <stdbool.h>
 
 /*
@@ -21,6 +22,18 @@ bool stop_asked(void);
 
 /* A new phase begins: forget the signals so far; hurry: as if one had just come. */
 void stop_begin(bool hurry);
+
+/* From now on there is time: only a second signal counts, one that has come being the first. */
+void stop_patiently(void);
+
+/* From now on stop_poll() returns when a child ends, too, and when one has ended before it. */
+void stop_children(void);
+
+/*
+ * poll(2), until one of p[0..n) is ready or something else has happened; then no revents are set.
+ * False: stop_now(), and revents say nothing.
+ */
+bool stop_poll(struct pollfd *p, nfds_t n);
 
 /* Wait until fd is readable (or has failed, which reading it will tell).  False: stop_now(). */
 bool stop_wait(int fd);

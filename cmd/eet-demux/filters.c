@@ -5,6 +5,7 @@
 #include "output.h"
 
 #include "cli.h"
+#include "stop.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -191,8 +192,6 @@ static int
 finish(struct output *o)
 {
 	struct filters *all = (struct filters *)o;
-	struct stop *stop = all->sinks->stop;
-	struct pollfd none;
 	int status;
 
 	/* Those that are open were not ended, because something failed or time was up. */
@@ -202,17 +201,16 @@ finish(struct output *o)
 		f->sink.fd = -1;
 	}
 	/* They end in their own time, unless somebody insists. */
-	stop->patient = true;
+	stop_patiently();
 	reap(all);
-	while (all->first != NULL && stop_poll(stop, &none, 1))
-		;
+	while (all->first != NULL && stop_poll(NULL, 0))
+		reap(all);
 	for (struct filter *f = all->first, *next; f != NULL; f = next) {
 		next = f->next;
 		cli_warnx("%s: the filter still runs, process %ld", f->label, (long)f->pid);
 		all->status = CLI_EFAIL;
 		free(f);
 	}
-	stop->on_child = NULL;
 	status = all->status;
 	free(all);
 	return status;
@@ -231,7 +229,8 @@ output_filters(struct sinks *ss, const char *command)
 	all->sinks = ss;
 	all->command = command;
 	getrlimit(RLIMIT_NOFILE, &all->files);
-	ss->stop->on_child = reap;
-	ss->stop->arg = all;
+	stop_children();
+	ss->waited = reap;
+	ss->arg = all;
 	return &all->output;
 }

@@ -30,7 +30,6 @@ struct demux {
 	struct log_options log;
 	struct output *output;
 	struct sinks sinks;
-	struct stop stop;
 
 	/* The log that is being read. */
 	const char *name;
@@ -175,7 +174,7 @@ take_records(struct demux *d)
 		return e;
 	}
 fail:
-	if (stop_now(&d->stop))
+	if (stop_now())
 		cli_warnx("%s: offset %" PRIu64 ": not all is delivered from here on", d->name,
 		    d->delivered);
 	d->status = CLI_EFAIL;
@@ -190,24 +189,24 @@ read_input(struct demux *d, int fd)
 {
 	struct sink *out = d->output->common;
 	struct pollfd p[] = {
-		{ 0 }, { .fd = fd, .events = POLLIN },
+		{ .fd = fd, .events = POLLIN },
 		{ .fd = out != NULL ? out->fd : -1 }, /* without being asked it tells of its end */
 	};
 
 	for (;;) {
-		if (!stop_poll(&d->stop, p, sizeof p / sizeof *p)) {
+		if (!sinks_wait(&d->sinks, p, sizeof p / sizeof *p)) {
 			cli_warnx("%s: offset %" PRIu64 ": stopped here, the input has not ended",
 			    d->name, log_offset(d->reader));
 			d->status = worse(d->status, CLI_EDATA);
 			return INPUT_STOPPED;
 		}
-		if (out != NULL && p[2].revents != 0) {
+		if (out != NULL && p[1].revents != 0) {
 			errno = EPIPE;
 			cli_warn("%s", out->label);
 			d->status = CLI_EFAIL;
 			return INPUT_FOR_NOBODY;
 		}
-		if (p[1].revents == 0)
+		if (p[0].revents == 0)
 			continue;
 		switch (log_fill(d->reader)) {
 		case 1: return INPUT_READ;
@@ -329,9 +328,7 @@ main(int argc, char *argv[])
 	if (dir == NULL && filter == NULL)
 		cli_no_terminal(STDOUT_FILENO, "a log", "redirect it, or use -d DIR");
 
-	if (stop_init(&d.stop) == -1)
-		cli_die(CLI_EFAIL, "can't start");
-	d.sinks.stop = &d.stop;
+	stop_init(false); /* no system call waits for an output here */
 	if (dir != NULL)
 		d.output = output_files(&d.sinks, dir);
 	else if (filter != NULL)

@@ -2,6 +2,7 @@
 
 #include "cli.h"
 #include "fdio.h"
+#include "stop.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -140,11 +141,21 @@ turn(struct sinks *ss, const struct pollfd *polled)
 	return true;
 }
 
+bool
+sinks_wait(struct sinks *ss, struct pollfd *p, nfds_t n)
+{
+	bool on = stop_poll(p, n);
+
+	if (ss->waited != NULL)
+		ss->waited(ss->arg);
+	return on;
+}
+
 /* Wait until one of those that are due can go on. */
 static bool
 wait_for_room(struct sinks *ss)
 {
-	size_t n = 1;
+	size_t n = 0;
 
 	for (const struct sink *s = ss->due; s != NULL; s = s->next)
 		n++;
@@ -156,10 +167,10 @@ wait_for_room(struct sinks *ss)
 		ss->polls = polls;
 		ss->room = 2 * n;
 	}
-	n = 1;
+	n = 0;
 	for (const struct sink *s = ss->due; s != NULL; s = s->next)
 		ss->polls[n++] = (struct pollfd){ .fd = s->fd, .events = POLLOUT };
-	return stop_poll(ss->stop, ss->polls, n);
+	return sinks_wait(ss, ss->polls, n);
 }
 
 bool
@@ -173,7 +184,7 @@ sinks_flush(struct sinks *ss)
 				cli_warnx("%s: stopped, its reader takes nothing", s->label);
 			return false;
 		}
-		sound = turn(ss, ss->polls + 1);
+		sound = turn(ss, ss->polls);
 	}
 	ss->used = 0;
 	return sound;

@@ -7,8 +7,6 @@
 #ifndef EET_DEMUX_SINK_H
 #define EET_DEMUX_SINK_H
 
-#include "stop.h"
-
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,13 +45,17 @@ struct sink {
 };
 
 struct sinks {
-	struct stop *stop;
+	void (*waited)(void *arg); /* called after waiting for whatever; NULL: nobody cares */
+	void *arg;
 	struct sink *due; /* those with something to be done */
 	struct pollfd *polls;
 	size_t room;
 	size_t used;
 	struct sink_piece pieces[SINK_PIECES];
 };
+
+/* stop_poll(), for all who wait. */
+bool sinks_wait(struct sinks *ss, struct pollfd *p, nfds_t n);
 
 /*
  * Give s the bytes at data, which stay where they are until sinks_flush().  False: it had to be
