@@ -348,3 +348,32 @@ long_log() {
 		    assert frames == [1, 2, 3, 4, 5], frames
 	PY
 }
+
+# cut_power KIND...: wherever a file changes, in recovery too.
+cut_power() {
+	local kind
+
+	for kind; do
+		TMPDIR=$PWD "$EET_ROOT/test/torture/power.py" --states 60 --only "power cut, $kind" \
+			"${EET_BIN%/bin}/test/torture/power.so"
+	done
+}
+
+@test "durability: segment: a power cut costs no completed segment, nor its command" {
+	cut_power '--sync segment' --exec
+}
+
+@test "durability: time: with --sync TIME, a power cut costs no more than TIME" {
+	cut_power '--sync 1'
+}
+
+@test "durability: none: with --sync none, what a power cut leaves is recovered" {
+	cut_power '--sync none'
+}
+
+@test "durability: each promise of eet(7) has its test" {
+	sed -n '/^\.Sh DURABILITY/,/^\.Sh EXIT/s/^\.It Sy //p' "$EET_ROOT/man/eet.7" | sort > promises
+	[ -s promises ]
+	sed -n 's/^@test "durability: \([a-z]*\): .*/\1/p' "$EET_ROOT/test/durability.bats" |
+		sort -u | diff promises -
+}

@@ -24,10 +24,6 @@ torture() {
 		"${EET_BIN%/bin}/test/torture/faults.so"
 }
 
-@test "torture: the power is cut while files change, in recovery too; segment, time, none" {
-	torture power.py --states 60 "${EET_BIN%/bin}/test/torture/power.so"
-}
-
 @test "torture: 60 streams come and go, all is stored, nothing grows" {
 	torture soak.py --minutes 0.05 --streams 60 "${EET_BIN%/bin}/test/bench/churn"
 }
