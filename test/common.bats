@@ -136,6 +136,20 @@ setup() {
 	done
 }
 
+@test "all: 0 is refused where it has no meaning" {
+	local option
+
+	for option in --size --sync --exec-jobs --rate; do
+		run -2 --separate-stderr eet-rotate "$option" 0 out < "$golden/three.mux"
+		[[ $stderr == "eet-rotate: $option 0"* ]]
+	done
+	[ ! -e out ]
+	# And a limit that is none removes nothing.
+	eet-rotate -q -t 500ms --keep-bytes 0 --keep-age 0 --min-free 0 out < "$golden/three.mux" > list
+	eet-rotate -q -t 500ms kept < "$golden/three.mux" > list
+	diff -r out kept
+}
+
 @test "all: an empty command is refused" {
 	local command
 
