@@ -117,7 +117,7 @@ appended(struct output *o)
 	struct writer *w = o->writer;
 	struct store *st = o->store;
 
-	o->record_us = clock_now();
+	o->record_us = clock_record();
 	if (w != NULL && !w->blocked && !w->full && o->queue.end - w->position >= EARLY_WRITE) {
 		writer_write(w);
 		look(o);

@@ -33,7 +33,7 @@ struct output {
 	struct store store_room;
 	const char *store_name;
 	uv_timer_t retry;     /* while the disk is full */
-	uint64_t record_us;   /* clock_now() of the last record */
+	uint64_t record_us;   /* clock_record() of the last record */
 	uint64_t progress_us; /* clock_now() when a sink last took something, or had all */
 	uint64_t stored;      /* the position that all sinks have reached */
 	bool failed;          /* for good, and said so */

@@ -387,7 +387,7 @@ static void
 on_tick(uv_timer_t *timer)
 {
 	struct server *s = timer->data;
-	uint64_t since = clock_now() - s->output.record_us;
+	uint64_t since = clock_record() - s->output.record_us;
 
 	if (s->open_count == 0)
 		return;
