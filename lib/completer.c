@@ -24,6 +24,7 @@ struct completer {
 	pthread_t thread;
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t wake;
+	struct completer_job *sync; /* has its turn before all that waits */
 	struct completer_job *waiting, **waiting_end;
 	size_t jobs; /* waiting or being completed */
 	struct completer_job *done, **done_end;
@@ -186,25 +187,29 @@ append_line(int index, const char *text)
 	return index_append(index, line, (size_t)snprintf(line, sizeof line, "%s\n", text));
 }
 
-/* Flush what grows; a segment that has been completed since then needs it no more. */
+/* Flush what grows, or grew; a segment that has been completed since then needs it no more. */
 static int
-sync_names(const struct segment_dir *d, const struct completer_job *j, char failed[SEGMENT_PATH])
+sync_part(const struct segment_dir *d, const struct name *n, char failed[SEGMENT_PATH])
 {
-	for (size_t i = 0; i < j->n_names; i++) {
-		char file[NAME_FILE_SIZE];
-		int fd, status;
+	char file[NAME_FILE_SIZE];
+	int fd, status;
 
-		name_file(&j->names[i], ".eet.part", file);
-		segment_path(d, &j->names[i], ".eet.part", failed);
-		fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (fd == -1 && errno == ENOENT)
-			continue;
-		status = fd == -1 ? -1 : fdio_datasync(fd);
-		if (fd != -1)
-			close(fd);
-		if (status == -1)
+	name_file(n, ".eet.part", file);
+	segment_path(d, n, ".eet.part", failed);
+	fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd == -1)
+		return errno == ENOENT ? 0 : -1;
+	status = fdio_datasync(fd);
+	close(fd);
+	return status;
+}
+
+static int
+sync_parts(const struct segment_dir *d, const struct completer_job *j, char failed[SEGMENT_PATH])
+{
+	for (size_t i = 0; i < j->n_names; i++)
+		if (sync_part(d, &j->names[i], failed) == -1)
 			return -1;
-	}
 	snprintf(failed, SEGMENT_PATH, "%s", d->path);
 	return fdio_sync(d->fd);
 }
@@ -219,7 +224,7 @@ finish(const struct segment_dir *d, int index, struct completer_job *j, char fai
 	case COMPLETER_SEGMENT: status = append_segment(d, index, j); break;
 	case COMPLETER_SESSION: status = append_session(index, j); break;
 	case COMPLETER_LINE: status = append_line(index, j->line); break;
-	case COMPLETER_SYNC: status = sync_names(d, j, failed); break;
+	case COMPLETER_SYNC: break; /* it does not wait among these */
 	}
 	j->is_done = status == 0;
 	return status;
@@ -297,6 +302,51 @@ wait_a_second(struct completer *c)
 	return !c->ending;
 }
 
+/* What has ended, and waits to be completed, can wait longer than --sync TIME.  Called with the lock. */
+static int
+sync_waiting(struct completer *c, char failed[SEGMENT_PATH])
+{
+	for (struct completer_job *j = c->waiting; j != NULL; j = j->next) {
+		int status;
+
+		if (j->kind != COMPLETER_SEGMENT || j->is_synced)
+			continue;
+		pthread_mutex_unlock(&c->lock);
+		status = sync_part(c->dir, &j->segment.name, failed);
+		pthread_mutex_lock(&c->lock);
+		if (status == -1)
+			return -1;
+		j->is_synced = true;
+	}
+	return 0;
+}
+
+/* Called with the lock.  False: it failed, for good. */
+static bool
+sync_first(struct completer *c)
+{
+	struct completer_job *j = c->sync;
+	char failed[SEGMENT_PATH];
+	int status = sync_waiting(c, failed);
+
+	if (status == 0) {
+		pthread_mutex_unlock(&c->lock);
+		status = sync_parts(c->dir, j, failed);
+		pthread_mutex_lock(&c->lock);
+	}
+	if (status == 0) {
+		c->sync = NULL;
+		*c->done_end = j;
+		c->done_end = &j->next;
+		c->jobs--;
+	} else {
+		c->error = errno;
+		memcpy(c->failed, failed, sizeof failed);
+	}
+	announce(c);
+	return status == 0;
+}
+
 static void *
 work(void *arg)
 {
@@ -309,10 +359,12 @@ work(void *arg)
 		size_t n = 0, done;
 		int status, e;
 
-		while (!c->ending && c->waiting == NULL)
+		while (!c->ending && c->waiting == NULL && c->sync == NULL)
 			pthread_cond_wait(&c->wake, &c->lock);
-		if (c->ending)
+		if (c->ending || (c->sync != NULL && !sync_first(c)))
 			break;
+		if (c->waiting == NULL)
+			continue;
 		for (struct completer_job *j = c->waiting; j != NULL && n < COMPLETER_BATCH;
 		     j = j->next)
 			batch[n++] = j;
@@ -371,6 +423,17 @@ err_free:
 	return NULL;
 }
 
+static bool
+is_too_many(const struct completer *c, enum completer_kind kind)
+{
+	switch (kind) {
+	case COMPLETER_SEGMENT:
+	case COMPLETER_SESSION: return c->jobs >= COMPLETER_WAITING;
+	case COMPLETER_SYNC: return c->sync != NULL;
+	default: return false;
+	}
+}
+
 int
 completer_put(struct completer *c, struct completer_job *j, char failed[SEGMENT_PATH])
 {
@@ -380,13 +443,16 @@ completer_put(struct completer *c, struct completer_job *j, char failed[SEGMENT_
 	if (c->error != 0 && !passes(c->error)) {
 		e = c->error;
 		memcpy(failed, c->failed, SEGMENT_PATH);
-	} else if (c->jobs >= COMPLETER_WAITING &&
-	    (j->kind == COMPLETER_SEGMENT || j->kind == COMPLETER_SESSION)) {
+	} else if (is_too_many(c, j->kind)) {
 		e = EAGAIN;
 	} else {
 		j->next = NULL;
-		*c->waiting_end = j;
-		c->waiting_end = &j->next;
+		if (j->kind == COMPLETER_SYNC) {
+			c->sync = j;
+		} else {
+			*c->waiting_end = j;
+			c->waiting_end = &j->next;
+		}
 		c->jobs++;
 		pthread_cond_signal(&c->wake);
 	}
@@ -461,6 +527,7 @@ completer_end(struct completer *c)
 		pthread_detach(c->thread);
 		return false;
 	}
+	completer_free_job(c->sync);
 	free_jobs(c->waiting);
 	free_jobs(c->done);
 	pthread_cond_destroy(&c->wake);

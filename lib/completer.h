@@ -33,7 +33,7 @@ enum completer_kind {
 	COMPLETER_SEGMENT, /* a segment to be completed */
 	COMPLETER_SESSION, /* a session's end: its line */
 	COMPLETER_LINE,    /* a line of another kind, ready in line */
-	COMPLETER_SYNC     /* what grows is fsynced: names */
+	COMPLETER_SYNC     /* what grows, and what waits, is fsynced, before anything else: names */
 };
 
 struct completer_job {
@@ -47,7 +47,8 @@ struct completer_job {
 	struct segment segment;
 	uint64_t gap_before;
 	bool recovered;
-	bool follows; /* result: its session has an earlier one; false in recovery */
+	bool is_synced; /* by a COMPLETER_SYNC, while it waited */
+	bool follows;   /* result: its session has an earlier one; false in recovery */
 	/* A session. */
 	uint32_t session;
 	struct stream stream;
@@ -77,8 +78,8 @@ struct completer;
 struct completer *completer_new(const struct segment_dir *d, int index);
 
 /*
- * Queue a job, which is then the completer's.  0; or -1: EAGAIN, or what made the completer end, and
- * failed[] says where.
+ * Queue a job, which is then the completer's.  0; or -1: EAGAIN (of the one kind, too many wait; of
+ * COMPLETER_SYNC, one), or what made the completer end, and failed[] says where.
  */
 int completer_put(struct completer *c, struct completer_job *j, char failed[SEGMENT_PATH]);
 

@@ -317,6 +317,25 @@ handled() {
 	[[ $stderr == "eet-rotate: --sync often: "* ]]
 }
 
+@test "upkeep: --sync TIME does not wait for segments that wait to be completed, and syncs them" {
+	strace -f -o /dev/null true || skip "needs strace"
+	{
+		for i in {1..300}; do
+			echo "0 OPEN $i pcm n=4"
+			echo "0 FRAME $i"
+		done
+		echo "1 ROTATE"
+		echo "1 FRAME 1 seq=1"
+	} | mux > log
+	# A slow disk: 5 ms and more for each of 300.
+	strace -f -y -e trace=fsync,fdatasync -e inject=fsync:delay_enter=5000 -o calls \
+		eet-rotate -q -t 0 --no-wav --sync 1 out < log
+	[ "$(grep -c 'fdatasync(.*01\.000Z_s1\.eet\.part>)' calls)" -ge 1 ]
+	[ "$(sed '/fdatasync(.*01\.000Z_s1\.eet\.part>)/,$d' calls | grep -c ' fsync(.*\.part>)')" -lt 200 ]
+	sed '/fdatasync(.*01\.000Z_s1\.eet\.part>)/,$d' calls |
+		grep -q 'fdatasync(.*_s300\.eet\.part>)'
+}
+
 @test "upkeep: what is pending is kept by a start without --exec, too" {
 	in=$EET_ROOT/data/logs/three.mux spawn rotate eet-rotate -q -t 1 --exec false out
 	wait_for grep -q '"event":"session","eet":null,"wav":null,"session":3' out/index.jsonl
