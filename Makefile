@@ -2,7 +2,7 @@
 #
 #	make [all]	programs		make check	set-up, then all quick tests, counted
 #	make setup	what they need		make unit bats pytest	library, programs, client
-#	make demo	see them work		make valgrind asan fuzz	the same, harder
+#	make demo	see them work		make valgrind asan tsan fuzz	harder
 #	make torture	kill it, again and again	make lint	style and rules
 #	make install	PREFIX=, DESTDIR=
 #	make dist	tarball of HEAD		make bench	measure
@@ -14,6 +14,9 @@ PYTHON	?= /usr/bin/python3
 CFLAGS	?= -O2 -g
 HARDEN	?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 FUZZ_SECONDS ?= 60
+TESTS	?= test
+TSAN_UNITS ?= exec lines retention segment spool
+TSAN_TESTS ?= test/record.bats test/eet-rotate-upkeep.bats
 
 STD	= -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DEET_VERSION='"$(VERSION)"' -iquote lib
 WARN	= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 $(WERROR)
@@ -28,7 +31,7 @@ UNITS	= $(patsubst %.c,$B/%,$(wildcard test/unit/test_*.c))
 FUZZERS	= $(patsubst %.c,$B/%,$(wildcard test/fuzz/fuzz_*.c))
 SHIMS	= $(patsubst %.c,$B/%.so,$(wildcard test/torture/*.c))
 LOADS	= $(patsubst %.c,$B/%,$(wildcard test/bench/*.c))
-CFILES	= $(wildcard lib/*.[ch] cmd/*.[ch] cmd/*/*.[ch] test/*/*.[ch])
+CFILES	= $(wildcard lib/*.[ch] cmd/*.[ch] cmd/*/*.[ch] test/*.h test/*/*.[ch])
 SCRIPTS	= $(wildcard .ci/* cmd/*/*.bash test/*.bats test/*.bash test/lint/* test/fuzz/run \
 	  test/bench/run test/torture/run *.sh */*.sh */*/*.sh)
 MAN	= $(wildcard man/*.[1-8])
@@ -106,7 +109,7 @@ unit: $(UNITS)
 # Most tests wait most of the time.
 bats: all $(SHIMS) $(LOADS)
 	@bats --formatter tap \
-		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$(($$(nproc) + 2))) test
+		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$(($$(nproc) + 2))) $(TESTS)
 
 pytest: all
 	@timeout 600 $(PYTHON) -m pytest -v --color=no -p no:cacheprovider client/tests
@@ -130,6 +133,15 @@ asan:
 	export BATS_TEST_TIMEOUT=240; failed=0; for t in unit bats; do \
 		$(MAKE) B=$B/asan CFLAGS='-O1 $(SAN)' HARDEN= $$t || failed=1; \
 	done; exit $$failed
+
+# Races between threads: in the units and bats files that have any.
+tsan:
+	@rm -f $B/tsan/race.*; failed=0; \
+	export TSAN_OPTIONS=exitcode=99:log_path=$(abspath $B)/tsan/race BATS_TEST_TIMEOUT=240; \
+	$(MAKE) -k B=$B/tsan CFLAGS='-O1 -g -fsanitize=thread -include test/tsan.h' HARDEN= \
+		UNITS='$(TSAN_UNITS:%=$B/tsan/test/unit/test_%)' TESTS='$(TSAN_TESTS)' unit bats || \
+		failed=1; \
+	! cat $B/tsan/race.* 2> /dev/null && exit $$failed
 
 fuzz:
 	@$(MAKE) B=$B/fuzz CC=clang CFLAGS='-O1 $(SAN),fuzzer-no-link' HARDEN= fuzzers
@@ -204,8 +216,8 @@ distcheck: dist
 clean:
 	rm -rf $B
 
-.PHONY: all setup demo check unit bats pytest pytest-newest valgrind asan fuzz fuzz-short fuzzers \
-	units torture bench lint lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc \
+.PHONY: all setup demo check unit bats pytest pytest-newest valgrind asan tsan fuzz fuzz-short \
+	fuzzers units torture bench lint lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc \
 	lint-clang install install-completions dist distcheck clean
 .DELETE_ON_ERROR:
 .SECONDARY:

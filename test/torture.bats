@@ -39,3 +39,7 @@ torture() {
 	: > rows
 	run -1 "$EET_ROOT/test/torture/table.py" rows
 }
+
+@test "torture: clients that send what they should not, while one stream records" {
+	torture web.py --rounds 12
+}
