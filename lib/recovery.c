@@ -275,9 +275,23 @@ run_jobs(struct recovery *rc)
 	}
 }
 
-/* Have s follow a segment that has its final name, or is about to get it. */
-static void
-follow(const struct recovery *rc, const struct found *f, struct stream *s)
+/* segment_follow(), but that it can't be read is said, and no reason not to go on. */
+static int
+follow_fd(struct recovery *rc, const struct found *f, int fd, struct stream *s)
+{
+	char file[NAME_FILE_SIZE];
+	int n = segment_follow(fd, s), e = errno;
+
+	name_file(&f->name, ".eet", file);
+	if (n == -1)
+		report(rc, SPOOL_WARNING, file,
+		    "can't be read, so what is missing there is unknown: %s", strerror(e));
+	return n;
+}
+
+/* Have s follow a segment that has its final name, or is about to get it.  False: unreadable. */
+static bool
+follow(struct recovery *rc, const struct found *f, struct stream *s)
 {
 	static const char *const extensions[] = { ".eet", ".eet.part" };
 	char file[NAME_FILE_SIZE];
@@ -289,11 +303,12 @@ follow(const struct recovery *rc, const struct found *f, struct stream *s)
 		fd = openat(rc->dir->fd, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd == -1)
 			continue;
-		n = segment_follow(fd, s);
+		n = follow_fd(rc, f, fd, s);
 		close(fd);
-		if (n == 1)
-			return;
+		if (n != 0)
+			return n == 1;
 	}
+	return true;
 }
 
 /*
@@ -302,7 +317,7 @@ follow(const struct recovery *rc, const struct found *f, struct stream *s)
  * that not all of them are.
  */
 static uint64_t
-gap_before(const struct recovery *rc, const struct found *f, int fd)
+gap_before(struct recovery *rc, const struct found *f, int fd)
 {
 	const struct found *from = f;
 	struct stream before = { 0 }, own = { 0 };
@@ -312,14 +327,16 @@ gap_before(const struct recovery *rc, const struct found *f, int fd)
 	    from[-1].name.session == f->name.session) {
 		struct stream alone = { 0 };
 
-		follow(rc, --from, &alone);
+		if (!follow(rc, --from, &alone))
+			return INDEX_UNKNOWN;
 		frames += alone.frames;
 	}
 	if (frames == 0)
 		return from->gone ? INDEX_UNKNOWN : 0; /* or the session's first */
 	for (; from < f; from++)
-		follow(rc, from, &before);
-	if (segment_follow(fd, &own) != 1)
+		if (!follow(rc, from, &before))
+			return INDEX_UNKNOWN;
+	if (follow_fd(rc, f, fd, &own) != 1)
 		return INDEX_UNKNOWN;
 	return stream_look(&before, own.first_seq).gap;
 }
