@@ -30,6 +30,7 @@ status 1 if anything is wrong, and the directory is kept then.
 import argparse
 import asyncio
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -75,6 +76,7 @@ FAULTS = {
     "term-rotator-twice": Fault("rotator:TERM rotator:TERM", (1,), (3,), GONE),
     "term-both": Fault("listener:TERM + rotator:TERM", (0,), (0,), 0),
     "int-pipeline": Fault("pipeline:INT", (0,), (0,), 0),
+    "int-pipeline-twice": Fault("pipeline:INT pipeline:INT", (0, 1), (0, 1, 3), GONE),
     "stop-listener": Fault("listener:STOP listener:CONT listener:TERM", (0,), (0,), 0),
     "stop-rotator": Fault("rotator:STOP rotator:CONT listener:TERM", (0,), (0,), 0),
     "stop-rotator-to-end": Fault("rotator:STOP listener:TERM rotator:CONT", (0,), (0,), 0),
@@ -259,7 +261,8 @@ class Round:
                 name, number = victim.split(":")
                 number = getattr(signal, "SIG" + number)
                 if name == "pipeline":
-                    os.killpg(self.listener.pid, number)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(self.listener.pid, number)
                 else:
                     getattr(self, name).send_signal(number)
 
