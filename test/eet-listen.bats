@@ -249,7 +249,15 @@ numbers() {
 		[ "$status" = 0 ]
 		numbers short > /dev/null
 	done
-	printf 'EE' > torn
+	# So do zeros, as a power cut leaves them at the end.
+	for bytes in 1 11 40 20000; do
+		{ cat short && head -c "$bytes" /dev/zero; } > zeros
+		start_listen -q -o zeros --append
+		stop listen
+		[ "$status" = 0 ]
+		cmp short zeros
+	done
+	printf 'EE\0' > torn
 	start_listen -q -o torn --append
 	stream
 	stop listen
@@ -262,7 +270,8 @@ numbers() {
 	{ record TICK 0 5; printf 'garbage that is longer than a header'; } > garbage
 	{ record TICK 0 5; printf 'short one'; } > rest
 	{ record TICK 0 5; printf 'EETM\1\0\0\100 longer than a record can be'; record TICK 0 6; } > length
-	for f in text frames garbage rest length; do
+	{ record TICK 0 5; head -c 100 /dev/zero; record TICK 0 6; } > zeros
+	for f in text frames garbage rest length zeros; do
 		cp "$f" copy
 		run -1 --separate-stderr eet-listen localhost:0 -o "$f" --append
 		[[ $stderr == "eet-listen: $f: "*"nothing can be appended" ]]

@@ -31,22 +31,43 @@ enum what {
 	NO_RECORD
 };
 
-/* What is at the offset of something damaged?  *uso: its time, if that can be known. */
+static bool
+only_zeros(int fd, uint64_t offset)
+{
+	uint8_t buf[1 << 14];
+	ssize_t n;
+
+	while ((n = pread(fd, buf, sizeof buf, (off_t)offset)) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			if (buf[i] != 0)
+				return false;
+		offset += (uint64_t)n;
+	}
+	return n == 0;
+}
+
+/*
+ * What is at the offset of something damaged?  *uso: its time, if that can be known.  Zeros up to the
+ * end count as cut off: a power cut leaves them where the size was on the disk, and not the data.
+ */
 static enum what
 look_at(int fd, uint64_t offset, uint64_t size, uint64_t *uso)
 {
 	uint8_t magic[4], buf[LOG_HEADER_SIZE];
 	ssize_t n = pread(fd, buf, sizeof buf, (off_t)offset);
-	uint32_t length;
+	size_t have = n > 0 ? (size_t)n : 0;
+	uint32_t length = have < LOG_PREFIX_SIZE ? 0 : le32_load(buf + 4);
 
 	le32_store(magic, LOG_MAGIC);
-	if (n <= 0 || memcmp(buf, magic, n < 4 ? (size_t)n : 4) != 0)
-		return NO_RECORD;
-	if (n < LOG_PREFIX_SIZE)
-		return TORN_RECORD;
-	length = le32_load(buf + 4);
-	if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH)
-		return NO_RECORD;
+	if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH ||
+	    memcmp(buf, magic, 4) != 0) {
+		while (have > 0 && buf[have - 1] == 0)
+			have--;
+		return have < LOG_PREFIX_SIZE && only_zeros(fd, offset + have) &&
+			memcmp(buf, magic, have < 4 ? have : 4) == 0
+		    ? TORN_RECORD
+		    : NO_RECORD;
+	}
 	if (LOG_PREFIX_SIZE + length > size - offset)
 		return TORN_RECORD;
 	if (le64_load(buf + 16) <= LOG_MAX_TIME)
