@@ -13,6 +13,7 @@ RECORD_HEADER_SIZE = 24
 MAX_RECORD = (16 << 20) + 24
 OPEN, FRAME, CLOSE = 1, 2, 3
 MAX_KEYS = 4096
+MAX_TIME = 253402300799999999  # the year 9999 ends, in microseconds
 
 _PREFIX = struct.Struct("<III")
 _RECORD = struct.Struct("<IIIHHQ")
@@ -193,6 +194,10 @@ class LogParser:
             return None
         _, _, session, kind, _, time_us = _RECORD.unpack_from(whole)
         body = whole[RECORD_HEADER_SIZE:]
+        if time_us > MAX_TIME:
+            record = self._damage(f"time {time_us} us, past the year 9999")
+            self._at += len(whole)
+            return record
         if time_us < self._last_us:  # another log, joined to the one before
             self._open.clear()
         self._last_us = time_us

@@ -49,6 +49,14 @@ def told(records):
     return [(r.kind, r.session, r.time_us, r.message, r.offset, r.text) for r in records]
 
 
+def test_a_time_past_the_year_9999_is_damage():
+    late = struct.pack("<IIIHHQ", 0x4D544545, 12 + 32, 1, 2, 0, 1 << 60) + frame(1, bytes(20))
+    records = parse(record(1, 1, 0, handshake()) + record(2, 1, 1, frame(0)) + late
+                    + record(2, 1, 2, frame(2)))
+    assert [r.kind for r in records] == [log_reader.OPEN, log_reader.FRAME, None, log_reader.FRAME]
+    assert records[2].text == f"time {1 << 60} us, past the year 9999"
+
+
 @pytest.fixture
 def log(tmp_path):
     """log(bytes): a file of these."""
