@@ -19,8 +19,8 @@ torture() {
 	torture kill.py --rounds 1 --streams 12 --seconds 0.4 --stop 0.5
 }
 
-@test "torture: killed at points where files change, recovery too" {
-	torture faults.py --every 4 --recoveries 2 \
+@test "torture: killed, and failing, at points where files change, recovery too" {
+	torture faults.py --every 8 --recoveries 1 \
 		"${EET_BIN%/bin}/test/torture/faults.so"
 }
 
