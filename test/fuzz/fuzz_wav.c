@@ -1,7 +1,8 @@
 /*
  * Any file as audio.  The first byte: bit 0, through a pipe; bit 1, as samples to be written as WAV,
- * where that byte's rest says how many channels.  A file is read to an end, the same whatever it is
- * read in, and never said to be whole when it is shorter than it says; what is written is read again.
+ * where that byte's rest says how many channels.  A file is read to an end, a whole one the same in
+ * whatever portions, and none is said to be whole that is shorter than it says; what is written is
+ * read again.
  */
 #include "fuzz.h"
 #include "wav.h"
@@ -99,7 +100,8 @@ read_twice(const uint8_t *p, size_t size, bool through_pipe)
 	a = read_file(p, size, through_pipe, 4096);
 	b = read_file(p, size, through_pipe, 1024);
 	require(a.opened == b.opened && a.whole == b.whole);
-	require(a.samples == b.samples && a.hash == b.hash && a.clipped == b.clipped);
+	/* libmpg123 gives nothing of a portion in which it meets damage. */
+	require(!a.whole || (a.samples == b.samples && a.hash == b.hash && a.clipped == b.clipped));
 }
 
 static void

@@ -128,7 +128,10 @@ def main():
 
     three, pcm = log("three.mux"), log("stereo_pcm.eet")
     for name, content in (("open", three[:1800]), ("torn", three[:1791]), ("twice", 2 * three[:900]),
-                          ("frames", pcm[:800]), ("garbage", three[:1800] + b"?" * 20)):
+                          ("frames", pcm[:800]), ("garbage", three[:1800] + b"?" * 20),
+                          ("rest", three[:209] + b"?" * 10), ("empty", b""),
+                          ("length", three[:93] + struct.pack("<I", 1 << 30) + three[97:900]),
+                          ("earlier", three[:105] + bytes(8) + three[113:1000])):
         save("capture", name, content)
 
     text = "aé€😀\u0800\ud7ff\ue000\U00010000\U0010ffff".encode()
@@ -237,6 +240,13 @@ def folders():
          + entry(folder, 4, eet) + entry(full, 6, wav_part) + entry(out2, 1, part)
          + entry(others, 3, torn | part) + entry(socket, 5, wav) + entry(link_in, 0x37, eet)
          + entry(strange, 0, torn, b"x" * 240 + b".eet.part"))
+    # Those that were wrong once.
+    save("recovery", "one-name", b"\0" + entry(regular, 0, whole | eet) + entry(regular, 0, torn | part)
+         + entry(regular, 2, whole | part))
+    save("recovery", "no-place", b"\0" + entry(regular, 0, whole | part) + entry(link_out, 0, wav_part)
+         + entry(regular, 1, whole | eet) + entry(folder, 1, wav_part))
+    save("recovery", "keep", b"\6" + entry(folder, 0, eet) + entry(link_out, 2, eet)
+         + entry(regular, 4, whole | part) + entry(folder, 4, wav))
     save("recovery", "renamed", b"\0" + entry(regular, 0, whole | part) + entry(in2, 0, eet)
          + entry(regular, 1, wav_part, b"x") + entry(in2, 0x11, 4 | wav))
     name = "stream_7_20260131T101500.%03dZ_s1"
