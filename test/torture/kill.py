@@ -448,6 +448,7 @@ def torture(name, options):
         one = Round(folder, FAULTS[name], random.Random(f"{options.seed} {name} {row.rounds}"),
                     options)
         row.add(one, one.run())
+    print(f"{name}: {row.rounds} rounds", flush=True)
     if row.good:
         shutil.rmtree(folder)
     else:
