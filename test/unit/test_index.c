@@ -323,6 +323,23 @@ zeros_between(void **state)
 		expected[whole] = '\0';
 		assert_index(p, expected);
 	}
+
+	/* Far back, too: before the buffer's end, at it, behind it. */
+	for (size_t at = 8 * INDEX_LINE - 3; at < 8 * INDEX_LINE + 3; at++) {
+		size_t len = 20 * INDEX_LINE;
+		char *big = malloc(len);
+		uint64_t cut;
+		int fd;
+
+		for (size_t i = 0; i < len; i++)
+			big[i] = i % 4 == 3 ? '\n' : 'x';
+		big[at] = '\0';
+		make_index(p, big, len);
+		fd = index_open(p->dir, 0640, &cut);
+		assert_int_equal(cut, len - at / 4 * 4);
+		close(fd);
+		free(big);
+	}
 }
 
 static void
