@@ -15,7 +15,7 @@
 struct retention_limits {
 	uint64_t keep_bytes;  /* of complete segments, .eet and .wav; 0: any */
 	uint64_t keep_age_us; /* counted from a segment's first frame; 0: any */
-	uint64_t min_free;    /* bytes free on the file system; 0: any.  The spool keeps half of it */
+	uint64_t min_free;    /* bytes free on the file system, half of them kept; 0: any */
 };
 
 struct retention;
