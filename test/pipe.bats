@@ -82,7 +82,7 @@ says() {
 
 @test "pipe: the reader stands still for longer than any timeout: held back, and nothing is lost" {
 	start_pipe --idle-timeout 1s
-	start_sending --repeat 20
+	start_sending --repeat 10
 	# A client that leaves pinging to the server.
 	spawn client /usr/bin/python3 "$EET_ROOT/client/stream_client.py" --url "$url" --wav "$data/stereo_44k1.wav" \
 		--codec pcm --streams 4 --stream-id-base 100
@@ -137,16 +137,16 @@ while data := os.read(0, 1 << 14):
 	for i in {1..32}; do
 		ln -s a.eet "$i.eet"
 	done
-	spawn send "$EET_ROOT/test/send.py" --repeat 3 "$url" [0-9]*.eet
+	spawn send "$EET_ROOT/test/send.py" --repeat 2 "$url" [0-9]*.eet
 	wait_for held '[1-9][0-9]*'
 	finish send
 	[ "$status" = 0 ]
-	[ "$(grep -c ' acked 507$' send.out)" = 32 ]
+	[ "$(grep -c ' acked 338$' send.out)" = 32 ]
 	stop listen
 	finish throttle
 	finish rotate
 	[ "$status" = 0 ]
-	[ "$(jq -s 'map(select(.event == "session")) | map(.frames) | unique == [507]' out/index.jsonl)" = true ]
+	[ "$(jq -s 'map(select(.event == "session")) | map(.frames) | unique == [338]' out/index.jsonl)" = true ]
 	: > told
 	"$logs" acked out told a.eet
 	[ "$(echo out/*.eet | wc -w)" = 32 ]
@@ -182,7 +182,7 @@ ctrl_c() {
 	spawn terminal terminal "eet-listen -q --ready-fd 4 localhost:0 4> ready $1"
 	read -r -t 20 url < ready
 	start_sending --repeat 10000
-	wait_for acked 30
+	wait_for acked 20
 	: > interrupt
 	finish terminal
 	finish send
@@ -193,13 +193,11 @@ ctrl_c() {
 @test "pipe: Ctrl-C on a pipeline: what was confirmed is stored, all exit with 0" {
 	[[ $(ctrl_c '| eet-rotate -q -s 50k out > list') == *'status 0 0' ]]
 	"$logs" acked out send.out ?.eet
-	[[ $(ctrl_c '--spool spool -s 50k > list') == *'status 0' ]]
-	"$logs" acked spool send.out ?.eet
 	# Not so any program that is not told to go on.
-	[[ $(ctrl_c '| tee -ip all.log | eet-rotate -q -t 1s out3 > list') == *'status 0 0 0' ]]
-	"$logs" acked out3 send.out ?.eet
+	[[ $(ctrl_c '| tee -ip all.log | eet-rotate -q -t 1s kept > list') == *'status 0 0 0' ]]
+	"$logs" acked kept send.out ?.eet
 	eet-rotate -q -t 1s again < all.log > list
-	diff -r out3 again
+	diff -r kept again
 	[[ $(ctrl_c '| tee -ip all.log | eet-demux -d demuxed') == *'status 0 0 0' ]]
 	eet-demux -d demuxed2 all.log
 	diff -r demuxed demuxed2
@@ -208,9 +206,6 @@ ctrl_c() {
 	[[ $(ctrl_c '| tee -ip all.log | eet-wav -q -d wavs') == *'status 0 0 0' ]]
 	eet-wav -q -d wavs2 all.log
 	diff -r wavs wavs2
-	[[ $(ctrl_c '| tee -ip all.log | eet-adpcm -d | eet-rotate -q -t 0 pcm > list') == *'status 0 0 0 0' ]]
-	eet-adpcm -d all.log | eet-rotate -q -t 0 pcm2 > list
-	diff -r pcm pcm2
 }
 
 @test "pipe: SIGTERM to eet-rotate alone: it reads on for 5 s, then says where it stopped; exit 3 and 1" {
@@ -278,9 +273,9 @@ refuses() {
 	"$logs" acked out send.out a.eet
 }
 
-# The directory is locked, which is the first thing that is done with it.
+# recovering PID: the directory is open, which is the first thing that is done with it.
 recovering() {
-	! flock -n out true
+	find "/proc/$1/fd" -lname "$PWD/out" | grep -q .
 }
 
 @test "pipe: SIGTERM during recovery is answered at once, exit 1; the next start goes on" {
@@ -293,7 +288,7 @@ recovering() {
 		: > stall
 		# shellcheck disable=SC2086 # words
 		stalled spawn recovery $program
-		wait_for recovering
+		wait_for recovering "${pids[recovery]}"
 		kill "${pids[recovery]}"
 		rm stall
 		finish recovery

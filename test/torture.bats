@@ -16,7 +16,7 @@ torture() {
 }
 
 @test "torture: asked to end, in every order and twice, interrupted, stopped for a while" {
-	torture kill.py --rounds 1 --streams 12 --seconds 0.4 --stop 0.5
+	torture kill.py --rounds 1 --streams 8 --seconds 0.3 --stop 0.5
 }
 
 @test "torture: killed, and failing, at points where files change, recovery too" {

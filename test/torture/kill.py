@@ -90,6 +90,11 @@ def ws_frame(opcode, payload):
     return bytes([128 | opcode]) + length + bytes(4) + payload
 
 
+def blocks(program, number):
+    with open(f"/proc/{program.pid}/status", encoding="utf-8") as f:
+        return int(re.search(r"SigBlk:\s*(\w+)", f.read())[1], 16) >> (number - 1) & 1
+
+
 class Session:
     """What one stream sends: nothing of it is kept, all of it follows from the number."""
 
@@ -212,6 +217,12 @@ class Round:
         with open(ready, encoding="ascii") as f:
             line = f.readline()
         self.port = re.search(r":(\d+)/", line)[1]
+        # Until it takes signals, the rotator would just die of them.
+        limit = time.monotonic() + PATIENCE
+        while self.rotator is not None and not blocks(self.rotator, signal.SIGTERM):
+            time.sleep(0.01)
+            if time.monotonic() > limit:
+                sys.exit("eet-rotate does not start")
 
     def stands(self):
         """All that was sent is in files of this round."""
