@@ -384,7 +384,11 @@ def main():
     soaks = []
     for layout in layouts if options.only is None else (options.only,):
         soaks.append(Soak(layout, options, options.seed))
-        soaks[-1].run()
+        try:
+            soaks[-1].run()
+        except (KeyboardInterrupt, SystemExit):
+            shutil.rmtree(soaks[-1].folder)
+            raise
         if soaks[-1].wrong:
             print(f"left as it is: {soaks[-1].folder}")
             break
