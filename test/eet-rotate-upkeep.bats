@@ -71,7 +71,7 @@ kept() {
 
 @test "upkeep: --exec is run again until it succeeds" {
 	four_seconds > log
-	run -0 --separate-stderr eet-rotate -t 2 --exec 'mkdir "$EET_NAME" && exit 9; rmdir "$EET_NAME"' out < log
+	run -0 --separate-stderr eet-rotate -q -t 2 --exec 'mkdir "$EET_NAME" && exit 9; rmdir "$EET_NAME"' out < log
 	[ "$(grep -c 'its command failed: exit status 9, again in 1 s$' <<< "$stderr")" = 2 ]
 	[ "$(ls -d stream* 2> /dev/null)" = "" ]
 	[ "$(index 'select(.event == "exec") | .state' | sort | uniq -c | tr -s ' \n' ' ')" = " 2 done 2 pending " ]
