@@ -200,9 +200,11 @@ load helper
 		port = sys.argv[1]
 		begin = time.monotonic()
 		deaf, ponging, dripping, pinging = (connect(port) for i in range(4))
+		silent = [connect(port) for i in range(32)]
 		echo = connect(port, "/ws/echo")
-		for ws in (deaf, ponging, dripping, pinging):
+		for ws in (deaf, ponging, dripping, pinging, *silent):
 		    ws.send(handshake())
+		    time.sleep(0.003)  # at all phases of the kernel's clock
 		alive = True
 		def pong():
 		    try:
@@ -235,6 +237,8 @@ load helper
 		assert deaf.closed(pong=False) == (1001, "nothing received for 0.6 s")
 		assert 0.5 < time.monotonic() - begin < 2
 		assert echo.closed(pong=False) == (1001, "nothing received for 0.6 s")
+		for ws in silent:
+		    assert [ws.recv_frame()[0] for i in range(2)] == [PING, CLOSE]
 		time.sleep(max(0, begin + 2 - time.monotonic()))
 		alive = False
 		for t in threads:

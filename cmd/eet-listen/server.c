@@ -36,6 +36,7 @@ enum {
 #define QUIET      (SECOND / 10) /* a stream that sends nothing more */
 #define LEAVE      (2 * SECOND)  /* for streams that the command has left behind */
 #define STUCK      (5 * SECOND)  /* nobody reads the output */
+#define COARSE     (SECOND / 50) /* the times of the kernel */
 #define STUCK_FULL (SECOND / 2)  /* no space comes: that is all that stopping waits */
 #define DRIFT      ((int64_t)(2 * SECOND))
 #define MINUTE     (60 * SECOND)
@@ -454,7 +455,7 @@ ask_kernel(struct client *c)
 	if (getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) == -1)
 		return; /* a unix socket: its pongs have to do */
 	ago = (uint64_t)info.tcpi_last_data_recv * 1000;
-	if (ago < clock_now() && clock_now() - ago > c->heard_us) {
+	if (ago < clock_now() && clock_now() - ago > c->heard_us + COARSE) {
 		c->heard_us = clock_now() - ago;
 		c->pinged = false;
 	}
