@@ -19,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* After SIGTERM the input is given so long to end. */
-enum { PATIENCE_MS = 5000 };
+/* After SIGTERM the input is given so long to end; completing may take so long without a word. */
+enum { PATIENCE_MS = 5000, SLOW_MS = 5000 };
 
 #define INPUT_NAME "standard input"
 
@@ -89,25 +89,37 @@ reap(struct rotate *ro, bool writes)
 	return true;
 }
 
-/* What is done while something can't go on; then it is tried again.  False: give up. */
-static bool
-wait_for_room(struct rotate *ro, int error)
+static void
+wait_for_completing(struct rotate *ro)
 {
 	struct pollfd p[] = {
 		{ .fd = ro->signals, .events = POLLIN },
 		{ .fd = spool_fd(ro->spool), .events = POLLIN },
 	};
+
+	if (poll(p, 2, SLOW_MS) == 0)
+		recorder_say_slow(ro->recorder);
+	take_signals(ro);
+}
+
+/* What is done while something can't go on; then it is tried again.  False: give up. */
+static bool
+wait_for_room(struct rotate *ro, int error)
+{
+	struct pollfd signals = { .fd = ro->signals, .events = POLLIN };
 	bool queued = error == EAGAIN;
 
 	if (!recorder_waits(ro->recorder, error))
 		return false;
 	if (!gives_up(ro)) {
-		poll(p, queued ? 2 : 1, queued ? -1 : 1000);
-		take_signals(ro);
+		if (queued)
+			wait_for_completing(ro);
+		else if (poll(&signals, 1, 1000) > 0)
+			take_signals(ro);
 		if (!reap(ro, queued))
 			return false;
 	}
-	return !gives_up(ro);
+	return !gives_up(ro) && ro->stops < 2;
 }
 
 static bool
@@ -222,18 +234,13 @@ static bool
 complete(struct rotate *ro)
 {
 	for (;;) {
-		struct pollfd p[] = {
-			{ .fd = ro->signals, .events = POLLIN },
-			{ .fd = spool_fd(ro->spool), .events = POLLIN },
-		};
 		int stops = ro->stops;
 
 		if (!reap(ro, true) || gives_up(ro))
 			return false;
 		if (ro->completed)
 			return true;
-		poll(p, 2, -1);
-		take_signals(ro);
+		wait_for_completing(ro);
 		if (ro->stops > stops && ro->stops > 1)
 			return false;
 	}

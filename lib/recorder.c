@@ -21,6 +21,7 @@ struct recorder {
 	struct spool *spool;
 	struct lines *list;
 	bool full;
+	bool said_slow;
 	bool reader_gone;
 	uint64_t damaged;
 };
@@ -200,6 +201,14 @@ recorder_resumed(struct recorder *r)
 	if (r->full)
 		cli_note(0, "there is space again, recording goes on");
 	r->full = false;
+}
+
+void
+recorder_say_slow(struct recorder *r)
+{
+	if (!r->said_slow)
+		cli_warnx("%s: completing segments, or their commands, takes long", r->dir);
+	r->said_slow = true;
 }
 
 bool

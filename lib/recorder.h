@@ -96,6 +96,9 @@ struct spool *recorder_spool(struct recorder *r);
 bool recorder_waits(struct recorder *r, int e);
 void recorder_resumed(struct recorder *r);
 
+/* The completing is waited for, and takes long: said once. */
+void recorder_say_slow(struct recorder *r);
+
 /* True while the disk is full (recorder_waits() said so, recorder_resumed() not yet). */
 bool recorder_full(const struct recorder *r);
 

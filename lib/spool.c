@@ -167,13 +167,14 @@ lock_directory(struct spool *sp, char text[SPOOL_TEXT])
 
 /* How many descriptors growing segments may have. */
 static size_t
-most_open(void)
+most_open(const struct spool_options *o)
 {
+	const size_t others = OTHER_DESCRIPTORS + (o->exec != NULL ? o->exec_jobs : 0);
 	struct rlimit files;
 
 	if (getrlimit(RLIMIT_NOFILE, &files) == -1 || files.rlim_cur == RLIM_INFINITY)
 		return SIZE_MAX;
-	return files.rlim_cur > OTHER_DESCRIPTORS ? files.rlim_cur - OTHER_DESCRIPTORS : 1;
+	return files.rlim_cur > others ? files.rlim_cur - others : 1;
 }
 
 static int
@@ -204,7 +205,7 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 	TAILQ_INIT(&sp->dirty);
 	TAILQ_INIT(&sp->ending);
 	sp->index = sp->epoll = -1;
-	sp->max_open = most_open();
+	sp->max_open = most_open(o);
 	sp->spare = UINT64_MAX;
 	sp->dir = (struct segment_dir){
 		.fd = -1,
@@ -437,6 +438,11 @@ look_at_files(struct spool *sp)
 	struct session *s;
 	struct stat st;
 
+	if (fstat(sp->index, &st) == 0 && st.st_nlink == 0) {
+		snprintf(sp->failure, sizeof sp->failure, "%s/%s", sp->path, INDEX_FILE);
+		errno = ENOENT;
+		return -1;
+	}
 	TAILQ_FOREACH(s, &sp->open, by_use)
 	if (fstat(s->fd, &st) == 0 && st.st_nlink == 0) {
 		errno = ENOENT;

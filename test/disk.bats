@@ -187,6 +187,19 @@ start_full() {
 		finish send
 		grep -q 'closed 1011' send.out
 	done
+	# Its lines would be missing.
+	start_listen --spool out -t 0
+	spawn send "$EET_ROOT/test/send.py" --acks 5 --repeat 1000000 "$url" a.eet
+	wait_for grep -q acked send.out
+	rm out/index.jsonl
+	finish listen
+	[ "$status" = 1 ]
+	grep -q '^eet-listen: out/index.jsonl: No such file or directory$' listen.err
+	finish send
+	run -0 eet-rotate -q out < /dev/null
+	: > told
+	"$logs" acked out told a.eet
+	rm -r out
 	mkfifo pipe
 	in=pipe spawn rotate eet-rotate -t 0 out
 	out=pipe start_listen
@@ -195,7 +208,7 @@ start_full() {
 	rm -r out
 	finish rotate
 	[ "$status" = 1 ]
-	grep -q '^eet-rotate: out/.*\.eet\.part: No such file or directory$' rotate.err
+	grep -q '^eet-rotate: out/.*: No such file or directory$' rotate.err
 	finish listen
 	[ "$status" = 1 ]
 	finish send
@@ -417,14 +430,57 @@ twenty_sessions() {
 		[ $program = listen ] || stop listen
 		kill -TERM "${pids[$program]}"
 		idle "${pids[$program]}"
+		wait_for says $program 'out: completing segments, or their commands, takes long'
 		kill -TERM "${pids[$program]}"
 		[ "$(milliseconds wait_for gone "${pids[$program]}")" -lt 2000 ]
 		finish $program
 		[ "$status" = 1 ]
 		says $program 'what is not completed will be by the next start'
+		says_once $program 'takes long'
 		rm flag
 		run -0 eet-rotate -q out < /dev/null
 		"$logs" spool out a.eet
 		rm -r out
 	done
+}
+
+# As many as can wait to be completed, or nearly.
+queue_is_full() {
+	[ "$(find out -name '*.eet*' | wc -l)" -gt 4096 ]
+}
+
+@test "disk: a sync that holds up so much that nothing more is read is said, and a second signal ends it" {
+	{
+		printf '0 OPEN %d pcm n=4\n' {1..250}
+		for i in {0..20}; do
+			printf "0 FRAME %d seq=$i\\n" {1..250}
+		done
+	} | "$logs" mux > log
+	EET_ACTION=stall EET_CALLS='fsync fdatasync'
+	mkfifo pipe
+	in=pipe faulty spawn rotate eet-rotate -q -s 1 --no-wav out
+	exec 7> pipe
+	wait_for [ -e out/index.jsonl ]
+	: > flag
+	out=/dev/fd/7 spawn feed cat log
+	pid=${pids[rotate]}
+	wait_for queue_is_full
+	idle "$pid"
+	wait_for says rotate 'out: completing segments, or their commands, takes long'
+	kill -TERM "$pid"
+	idle "$pid"
+	refute gone "$pid"
+	kill -TERM "$pid"
+	[ "$(milliseconds wait_for gone "$pid")" -lt 2000 ]
+	exec 7>&-
+	finish feed
+	finish rotate
+	[ "$status" = 1 ]
+	[[ $(tail -n 2 rotate.err) == *'standard input: offset '*': from here on it is not stored
+'*': out: what is not completed will be by the next start' ]]
+	rm flag
+	eet-rotate -q --no-wav --sync none out < /dev/null > list
+	offset=$(sed -n 's/.*offset \([0-9]*\): from.*/\1/p' rotate.err)
+	[ "$(jq -s 'map(select(.event == "segment").frames) | add' out/index.jsonl)" = \
+		"$(head -c "$offset" log | eet-info --json | jq -s 'map(.frames) | add')" ]
 }

@@ -215,12 +215,14 @@ main(int argc, char *argv[])
 			.idle_timeout = 50000000,
 		},
 	};
+	size_t commands;
 
 	cli_init(argv);
 	recorder_defaults(&set.recorder);
 	parse(argc, argv, &set);
 	clock_start(server_sweep_ms(&set.server) * 1000);
-	if (server_init(&server, &set.server, set.raw, set.spool != NULL ? 2 : 1) == -1 ||
+	commands = set.recorder.spool.exec != NULL ? set.recorder.spool.exec_jobs : 0;
+	if (server_init(&server, &set.server, set.raw, set.spool != NULL ? 2 : 1, commands) == -1 ||
 	    listener_open(&server.listener, &set.address) == -1)
 		return CLI_EFAIL;
 	if (!open_sinks(&server, &set)) {

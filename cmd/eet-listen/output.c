@@ -240,6 +240,12 @@ output_completing(const struct output *o)
 }
 
 void
+output_say_slow(const struct output *o)
+{
+	recorder_say_slow(o->store->recorder);
+}
+
+void
 output_use_reserve(struct output *o)
 {
 	if (o->store != NULL && spool_use_reserve(o->store->spool))

@@ -72,6 +72,9 @@ bool output_full(const struct output *o);
 /* Nothing waits for anything but its completion by the spool, which comes by itself. */
 bool output_completing(const struct output *o);
 
+/* Say once that what is completing takes long. */
+void output_say_slow(const struct output *o);
+
 /* No more is to come: what the spool keeps free for completing may be used for it. */
 void output_use_reserve(struct output *o);
 

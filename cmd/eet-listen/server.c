@@ -659,10 +659,15 @@ progress(struct server *s)
 	if (s->state != SERVER_STORING)
 		return;
 	since = output_stuck_since(o) > s->stopped_us ? output_stuck_since(o) : s->stopped_us;
-	if (!output_done(&s->output) &&
-	    (output_completing(o) || now < since ||
-		now - since < (output_full(o) ? STUCK_FULL : STUCK)))
-		return;
+	if (!output_done(&s->output)) {
+		if (output_completing(o)) {
+			if (now - s->stopped_us >= STUCK)
+				output_say_slow(o);
+			return;
+		}
+		if (now < since || now - since < (output_full(o) ? STUCK_FULL : STUCK))
+			return;
+	}
 	if (s->command.pid != 0)
 		return; /* it was told to end */
 	s->state = SERVER_DONE;
@@ -818,10 +823,11 @@ init_lws(struct server *s)
 }
 
 int
-server_init(struct server *s, const struct server_options *options, bool raw, size_t per_client)
+server_init(struct server *s, const struct server_options *options, bool raw, size_t per_client,
+    size_t others)
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
-	size_t descriptors, others = OTHER_DESCRIPTORS;
+	size_t descriptors;
 	struct sigaction hang_up;
 
 	memset(s, 0, sizeof *s);
@@ -830,6 +836,7 @@ server_init(struct server *s, const struct server_options *options, bool raw, si
 	TAILQ_INIT(&s->held);
 	TAILQ_INIT(&s->ending);
 	descriptors = raise_descriptors(&s->command.files);
+	others += OTHER_DESCRIPTORS;
 	s->client_max = descriptors > others ? (descriptors - others) / per_client : 1;
 	uv_loop_init(&s->loop);
 	if (init_lws(s) == -1)

@@ -137,12 +137,13 @@ struct server {
 uint64_t server_sweep_ms(const struct server_options *options);
 
 /*
- * Make the loop and libwebsockets' context; each client may need per_client descriptors.
+ * Make the loop and libwebsockets' context; each client may need per_client descriptors, others are
+ * for more than the usual.
  * 0; -1: said why.  Then: s->output gets its sinks, s->listener is opened, and server_run() serves
  * until it is stopped.
  */
-int server_init(struct server *s, const struct server_options *options, bool raw,
-    size_t per_client);
+int server_init(struct server *s, const struct server_options *options, bool raw, size_t per_client,
+    size_t others);
 
 /* Runs the command too, if s->command has one.  Returns the exit status, when everything is closed and freed. */
 int server_run(struct server *s);
