@@ -36,7 +36,6 @@ import table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-# pylint: disable=wrong-import-position
 from wsclient import (BINARY, CLOSE, CONTINUATION, MEMORY_SLACK, PING, PONG, TEXT, connect, frame,
                       handshake, memory, open_socket, upgrade_request, ws_frame)
 
