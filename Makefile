@@ -35,6 +35,8 @@ CFILES	= $(wildcard lib/*.[ch] cmd/*.[ch] cmd/*/*.[ch] test/*.h test/*/*.[ch])
 SCRIPTS	= $(wildcard .ci/* cmd/*/*.bash test/*.bats test/*.bash test/lint/* test/fuzz/run \
 	  test/bench/run test/torture/run *.sh */*.sh */*/*.sh)
 MAN	= $(wildcard man/*.[1-8])
+EXAMPLES = $(filter-out examples/demo.sh,$(wildcard examples/*))
+ROOT	= $(DESTDIR)$(PREFIX)
 
 export EET_BIN = $(abspath $B/bin)
 export ROUNDS STATES MINUTES SEED
@@ -183,23 +185,25 @@ lint-rules: all
 lint-gcc lint-clang: lint-%:
 	@$(MAKE) B=$B/$* CC=$* WERROR=-Werror all units
 
+# demo.sh needs data/, and is for the tree.
 install: all install-completions
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/eet/client \
-		$(DESTDIR)$(PREFIX)/share/doc/eet/examples
-	install $(PROGS:%=$B/bin/%) $(DESTDIR)$(PREFIX)/bin
+	install -d "$(ROOT)/bin" "$(ROOT)/share/eet/client" "$(ROOT)/share/doc/eet/examples"
+	install $(PROGS:%=$B/bin/%) "$(ROOT)/bin"
 	for page in $(MAN); do \
-		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; \
+		install -D -m 644 $$page "$(ROOT)/share/man/man$${page##*.}/$${page##*/}" || exit; \
 	done
-	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/eet
-	cp examples/* $(DESTDIR)$(PREFIX)/share/doc/eet/examples
-	install -m 644 client/*.py client/requirements.txt $(DESTDIR)$(PREFIX)/share/eet/client
+	install -m 644 README.md LICENSE "$(ROOT)/share/doc/eet"
+	install $(filter %.sh %.py,$(EXAMPLES)) "$(ROOT)/share/doc/eet/examples"
+	sed 's,/usr/local/,$(PREFIX)/,' examples/eet-listen.service | \
+		install -m 644 /dev/stdin "$(ROOT)/share/doc/eet/examples/eet-listen.service"
+	install -m 644 client/*.py client/requirements.txt "$(ROOT)/share/eet/client"
 
 install-completions:
 	for p in $(PROGS) stream_client.py; do \
 		install -D -m 644 cmd/completions/eet.bash \
-			$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p || exit; \
+			"$(ROOT)/share/bash-completion/completions/$$p" || exit; \
 	done
-	install -D -m 644 cmd/completions/_eet $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_eet
+	install -D -m 644 cmd/completions/_eet "$(ROOT)/share/zsh/site-functions/_eet"
 
 dist:
 	@mkdir -p $B

@@ -8,7 +8,7 @@ set -eu
 	echo "usage: flac.sh DIR [FILE]" >&2
 	exit 2
 }
-PATH=$(cd "${EET_BIN:-$(dirname "$0")/../build/bin}" && pwd):$PATH
+PATH=${EET_BIN:-$(dirname "$0")/../build/bin}:$PATH
 mkdir -p "$1"
 export DIR=$1
 shift

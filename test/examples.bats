@@ -18,6 +18,35 @@ setup() {
 	done
 }
 
+@test "examples: installed, they run what is in PATH" {
+	local root="$PWD/a root" log=$EET_ROOT/data/logs/three.mux installed sender
+
+	make -s -C "$EET_ROOT" B="${EET_BIN%/bin}" DESTDIR="$root" PREFIX=/usr install
+	sender=$root/usr/share/eet/client/stream_client.py
+	installed=$root/usr/share/doc/eet/examples
+	diff <(cd "$EET_ROOT/examples" && ls -I demo.sh) <(ls "$installed")
+	grep -q '^ExecStart=/usr/bin/eet-listen ' "$installed/eet-listen.service"
+	unset EET_BIN
+	PATH=$root/usr/bin:/usr/bin:/bin
+	"$installed/flac.sh" music "$log"
+	[ "$(find music -name '*.flac' | wc -l)" = 3 ]
+	mkdir there
+	EET_UPLOAD="cp" "$installed/upload.sh" out there < "$log"
+	[ "$(find there -name '*.wav' | wc -l)" = 3 ]
+	# shellcheck disable=SC2016 # for the inner shell
+	set -- sh -c '"$PYTHON" "$0" -q --url "$EET_URL" --wav "$1"' "$sender" "$EET_ROOT/data/speech_8k.wav"
+	"$installed/record.sh" recorded 1 "$@"
+	"$installed/check-index.sh" recorded
+	run -0 "$installed/smoke-test.sh" tested "$@"
+	[ "$output" = "session 1: ok" ]
+	EET_PLAYER="cat" run --separate-stderr "$installed/monitor.sh" localhost:0 --idle-exit 1ms
+	[[ $stderr == *"listening on"* ]]
+	EET_SSH='env -u HOST' run -0 --separate-stderr "$installed/capture.sh" HOST=other all.mux captured \
+		localhost:0 --idle-exit 1ms
+	[ -s all.mux ] && [ -d captured ]
+	run -0 "$PYTHON" "$installed/read_log.py" < "$log"
+}
+
 @test "demo.sh: shows streams become rotating files, and one that is what was sent" {
 	run -0 --separate-stderr "$examples/demo.sh" demo
 	# Speech and sine rotate, the other two are shorter than 2 s.
@@ -161,6 +190,10 @@ setup() {
 	run -3 --separate-stderr "$examples/smoke-test.sh" gap sh -c \
 		'"$0" "$EET_URL" "$1"' "$EET_ROOT/test/send.py" "$EET_ROOT/data/logs/gap.eet"
 	[ "$output" = "session 1: 4 frames missing" ]
+	run -2 --separate-stderr "$examples/smoke-test.sh" gap true
+	[ "$stderr" = "smoke-test.sh: gap: not empty: what is there would be judged too" ]
+	mkdir empty
+	run -3 "$examples/smoke-test.sh" empty true
 }
 
 @test "nightly.sh: archives complete segments, and leaves what grows or is new" {
@@ -198,7 +231,23 @@ setup() {
 @test "read_log.py: reads a mux log" {
 	run -0 --separate-stderr "$PYTHON" "$examples/read_log.py" < "$EET_ROOT/data/logs/three.mux"
 	[[ ${lines[0]} == "1: {'stream': 7, 'rate': 8000, 'frames': 25, 'bytes': 2100, "* ]]
-	[ "$(wc -l < "$examples/read_log.py")" = 25 ]
 	[ "${#lines[@]}" = 3 ]
-	run -1 "$PYTHON" "$examples/read_log.py" < "$EET_ROOT/README.md"
+	run -3 --separate-stderr "$PYTHON" "$examples/read_log.py" < "$EET_ROOT/README.md"
+	[ "$stderr" = "read_log.py: offset 0: not a mux log, or damaged" ]
+}
+
+@test "read_log.py: says where a log is cut, and counts what is before" {
+	local log=$EET_ROOT/data/logs/three.mux size said
+
+	for size in 5 20 70 100 5000; do
+		head -c "$size" "$log" > cut.mux
+		run -3 --separate-stderr eet-info --json cut.mux
+		[[ $stderr =~ offset\ [0-9]+ ]]
+		said="read_log.py: ${BASH_REMATCH[0]}: the log ends inside a record"
+		jq -r 'select(.event == "stream").frames' <<< "$output" > frames
+		run -3 --separate-stderr "$PYTHON" "$examples/read_log.py" < cut.mux
+		[ "$stderr" = "$said" ]
+		diff frames <(sed -n "s/.*'frames': \([0-9]*\).*/\1/p" <<< "$output")
+	done
+	[ "$(cat frames)" = $'7\n2' ]
 }
