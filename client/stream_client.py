@@ -30,9 +30,7 @@ try:
     from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
     from websockets.uri import parse_uri
 except ImportError:
-    sys.exit("stream_client.py: the Python package websockets is missing; "
-             "install it with: python3 -m pip install -r "
-             + os.path.join(os.path.dirname(os.path.abspath(__file__)), "requirements.txt"))
+    websockets = None  # --help needs none
 
 VERSION = "0.1.0"
 PROGRAM = "stream_client.py"
@@ -621,6 +619,11 @@ def parse_arguments(arguments):
         help="print a line for every stream")
     add("-V", "--version", action="version", version=f"{PROGRAM} {VERSION}")
     options = parser.parse_args(arguments)
+    if websockets is None:
+        parser.exit(1, f"{PROGRAM}: the Python package websockets is missing; install it with: "
+                    "python3 -m pip install -r "
+                    + os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                   "requirements.txt\n"))
     others = (("session", "speed") if options.log is None else
               ("codec", "stream_id_base", "frame_ms", "realtime", "loop"))
     for name in others:

@@ -524,11 +524,17 @@ def test_no_such_file(run_client, tmp_path):
 
 def test_without_the_package(tmp_path):
     (tmp_path / "websockets.py").write_text("raise ImportError")
-    done = subprocess.run([sys.executable, os.path.join(CLIENT, "stream_client.py"), "-h"],
-                          env={**os.environ, "PYTHONPATH": str(tmp_path)}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+
+    def client(*arguments):
+        return subprocess.run([sys.executable, os.path.join(CLIENT, "stream_client.py"), *arguments],
+                              env={**os.environ, "PYTHONPATH": str(tmp_path)}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+
+    done = client("--wav", "none.wav")
     assert done.returncode == 1
     assert "websockets is missing" in done.stderr and "requirements.txt" in done.stderr
+    assert client("--help").stdout.startswith("usage: ")
+    assert client("--version").returncode == client("--help").returncode == 0
 
 
 def test_runs_as_a_command_from_anywhere(tmp_path):
