@@ -154,8 +154,10 @@ lock_directory(struct spool *sp, char text[SPOOL_TEXT])
 		return -1;
 	}
 	if (flock(d->fd, LOCK_EX | LOCK_NB) == -1) {
+		if (errno == EWOULDBLOCK) /* which is EAGAIN, and that has other reasons */
+			errno = EBUSY;
 		snprintf(text, SPOOL_TEXT,
-		    errno == EWOULDBLOCK ? "%s: another program records into it" : "%s", d->path);
+		    errno == EBUSY ? "%s: another program records into it" : "%s", d->path);
 		return -1;
 	}
 	if (d->sync && sync_parent(d->fd) == -1) {
@@ -496,6 +498,15 @@ spool_use_reserve(struct spool *sp)
 	return waited;
 }
 
+static void
+sync_if_due(struct spool *sp)
+{
+	/* Times may begin anew, and earlier: another log has been joined. */
+	if (sp->options.sync_us > 0 && !sp->syncing &&
+	    (sp->last_us >= sp->sync_at || sp->sync_at - sp->last_us > sp->options.sync_us))
+		sync_growing(sp);
+}
+
 int
 spool_flush(struct spool *sp)
 {
@@ -513,14 +524,9 @@ spool_flush(struct spool *sp)
 				break;
 		}
 	}
+	sync_if_due(sp);
 	errno = e;
-	if (e != 0)
-		return -1;
-	/* Times may begin anew, and earlier: another log has been joined. */
-	if (sp->options.sync_us > 0 && !sp->syncing &&
-	    (sp->last_us >= sp->sync_at || sp->sync_at - sp->last_us > sp->options.sync_us))
-		sync_growing(sp);
-	return 0;
+	return e == 0 ? 0 : -1;
 }
 
 /*
@@ -856,6 +862,8 @@ spool_reap(struct spool *sp)
 		}
 		completer_free_job(j);
 	}
+	/* It may have become due while the last one was under way. */
+	sync_if_due(sp);
 	if (!upkeep_step(sp->upkeep) && status == 1)
 		status = 0;
 	/* Commands that succeeded have a line to be written. */
