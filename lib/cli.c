@@ -349,15 +349,17 @@ cli_parse_size(const char *s, uint64_t *o)
 bool
 cli_parse_mode(const char *s, mode_t *o)
 {
-	size_t len = strspn(s, "01234567");
 	mode_t mode = 0;
 
-	if (len == 0 || len > 4 || s[len] != '\0')
+	if (*s == '\0')
 		return false;
-	for (; *s != '\0'; s++)
+	for (; *s != '\0'; s++) {
+		if (*s < '0' || *s > '7')
+			return false;
 		mode = mode << 3 | (mode_t)(*s - '0');
-	if (mode > 0777)
-		return false;
+		if (mode > 0777)
+			return false;
+	}
 	*o = mode;
 	return true;
 }
@@ -469,7 +471,7 @@ cli_mode(const char *opt, const char *s)
 	mode_t mode;
 
 	if (!cli_parse_mode(s, &mode))
-		cli_usage("%s %s: not a file mode from 0 to 0777", opt, s);
+		cli_usage("%s %s: not a file mode in octal, 0 to 0777", opt, s);
 	return mode;
 }
 

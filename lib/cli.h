@@ -113,7 +113,7 @@ bool cli_parse_duration(const char *s, uint64_t *uso);
 /* A number and k, M or G in either case, powers of 1024; bytes when none is given; <= INT64_MAX. */
 bool cli_parse_size(const char *s, uint64_t *o);
 
-/* Permission bits, 0 to 0777, in octal with or without a leading 0. */
+/* Permission bits, 0 to 0777, in octal with or without leading zeros. */
 bool cli_parse_mode(const char *s, mode_t *o);
 
 struct cli_address {

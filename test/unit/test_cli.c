@@ -125,7 +125,7 @@ size(void **state)
 static void
 mode(void **state)
 {
-	static const char *const bad[] = { "", "8", "0o640", "1000", "00640", "-640", "u=rw",
+	static const char *const bad[] = { "", "8", "0o640", "1000", "0001000", "-640", "u=rw",
 		"640 ", "77777777777777777777777" };
 	mode_t m = UNTOUCHED;
 	size_t i;
@@ -136,6 +136,8 @@ mode(void **state)
 		assert_int_equal(m, UNTOUCHED);
 	}
 	assert_true(cli_parse_mode("0640", &m));
+	assert_int_equal(m, 0640);
+	assert_true(cli_parse_mode("000640", &m));
 	assert_int_equal(m, 0640);
 	assert_true(cli_parse_mode("777", &m));
 	assert_int_equal(m, 0777);
@@ -505,7 +507,7 @@ values(void **state)
 		{ bad_number, "eet-test: -n x: not a number from 1 to 65535" TRY },
 		{ bad_duration, "eet-test: -t 1y: not a duration (10, 10s, 500ms, 2m, 1h)" TRY },
 		{ bad_size, "eet-test: --max-frame -1: not a size (4096, 64k, 100M, 1G)" TRY },
-		{ bad_mode, "eet-test: --mode 999: not a file mode from 0 to 0777" TRY },
+		{ bad_mode, "eet-test: --mode 999: not a file mode in octal, 0 to 0777" TRY },
 		{ bad_address, "eet-test: host: no port; write ADDRESS:PORT" TRY },
 	};
 	struct ended e;
