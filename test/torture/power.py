@@ -748,16 +748,16 @@ def main():
     print(f"seed {options.seed}", flush=True)
     check_calls()
     folder = tempfile.mkdtemp(prefix="eet-power.")
-    rows = []
-    try:
-        for name in options.only or KINDS:
+    rows, failed = [], False
+    for name in options.only or KINDS:
+        try:
             rows.append(Power(name, options, tempfile.mkdtemp(dir=folder)))
             rows[-1].all()
-    except Wrong as wrong:
-        print(f"{wrong}\nleft as it is: {folder}")
-        return 1
+        except Wrong as wrong:
+            print(f"{name}: {wrong}\nleft as it is: {folder}", flush=True)
+            failed = True
     table.show([row.cells() for row in rows], options)
-    if any(row.lost or row.damaged or row.failed for row in rows):
+    if failed or any(row.failed for row in rows):
         return 1
     shutil.rmtree(folder)
     return 0
