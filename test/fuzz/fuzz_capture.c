@@ -64,7 +64,7 @@ check_log(int fd, size_t kept)
 	return highest;
 }
 
-/* How much was kept: all, or all but the beginning of a record that can be. */
+/* How much was kept: all, or all but the beginning of a record that can be, perhaps in zeros. */
 static size_t
 find_kept(const uint8_t *data, size_t size)
 {
@@ -73,13 +73,17 @@ find_kept(const uint8_t *data, size_t size)
 	size_t at = 0;
 
 	le32_store(magic, LOG_MAGIC);
-	while (size - at >= LOG_PREFIX_SIZE) {
+	while (size - at >= LOG_PREFIX_SIZE && memcmp(data + at, magic, 4) == 0) {
 		length = le32_load(data + at + 4);
-		require(memcmp(data + at, magic, 4) == 0 && length <= LOG_MAX_LENGTH);
+		if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH)
+			break;
 		if (LOG_PREFIX_SIZE + length > size - at)
 			return at;
 		at += LOG_PREFIX_SIZE + length;
 	}
+	while (size > at && data[size - 1] == 0)
+		size--;
+	require(size - at < LOG_PREFIX_SIZE);
 	require(memcmp(data + at, magic, size - at < 4 ? size - at : 4) == 0);
 	return at;
 }
