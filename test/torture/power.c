@@ -6,7 +6,6 @@
  * EET_POWER_KILL=N kills the process behind the Nth of these calls.
  */
 #undef _FILE_OFFSET_BITS /* both names of a function are wanted, with 64 and without */
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -230,13 +229,14 @@ fdatasync(int fd)
 	return fsync(fd);
 }
 
-/* Then each file is synced. */
+/* Of everything: of inode 0. */
 int
 syncfs(int fd)
 {
 	(void)fd;
-	errno = ENOSYS;
-	return -1;
+	pthread_mutex_lock(&lock);
+	note((struct op){ .kind = SYNC }, "", "", NULL);
+	return 0;
 }
 
 /*

@@ -210,6 +210,10 @@ class Disk:
             return
         if op.kind == MKDIR:
             self.nodes[op.dir] = self.top
+        if op.kind == SYNC and op.file == 0:
+            for node in self.nodes.values():
+                node.sync()
+            return
         if op.kind in (CREATE, MKDIR):
             self.nodes[op.file] = File() if op.kind == CREATE else Folder()
         node = self.nodes.get(op.file)
@@ -717,6 +721,8 @@ def taken(trace, inside, due):
             parts.add(op.file)
         if op.kind == WRITE and op.file not in parts:
             unsynced.add(op.file)
+        elif op.kind == SYNC and op.file == 0:
+            unsynced, folder_is_due = set(), False
         elif op.kind == SYNC and op.file in unsynced:
             unsynced.remove(op.file)
             folder_is_due = due
