@@ -14,16 +14,17 @@ tsan_clockjoin(pthread_t thread, void **result, clockid_t clock, const struct ti
 {
 	const struct timespec pause = { 0, 1000000 };
 	struct timespec now;
-	int e;
+	int e, saved = errno;
 
 	while ((e = pthread_tryjoin_np(thread, result)) == EBUSY) {
 		clock_gettime(clock, &now);
 		if (now.tv_sec > end->tv_sec ||
 		    (now.tv_sec == end->tv_sec && now.tv_nsec >= end->tv_nsec))
-			return ETIMEDOUT;
+			break;
 		nanosleep(&pause, NULL);
 	}
-	return e;
+	errno = saved;
+	return e == EBUSY ? ETIMEDOUT : e;
 }
 
 #define pthread_clockjoin_np tsan_clockjoin
