@@ -164,7 +164,7 @@ recorder_open(const char *dir, const struct recorder_options *o)
 	r->options.spool.arg = r;
 	if ((r->spool = open_spool(dir, &r->options.spool, text)) != NULL)
 		return r;
-	if (errno == EWOULDBLOCK || errno == EINTR)
+	if (errno == EBUSY || errno == EINTR)
 		cli_warnx("%s", text); /* it has said why */
 	else
 		cli_warn("%s", text);

@@ -66,7 +66,7 @@ void spool_defaults(struct spool_options *o);
 /*
  * Open dir (created if missing, 0750), lock it, recover what an earlier run
  * left.  NULL on failure: text[] then says what (with the path), errno why;
- * EWOULDBLOCK: another writer has the lock; EINTR: o->stop_fd.
+ * EBUSY: another writer has the lock; EINTR: o->stop_fd.
  */
 enum { SPOOL_TEXT = SEGMENT_PATH };
 struct spool *spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]);
