@@ -1,5 +1,7 @@
 #include "retention.h"
 
+#include "index.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +17,7 @@ enum { AT_ONCE = 16 };
 struct kept {
 	struct name name;
 	uint64_t bytes;
+	bool listed; /* in the index, which matters at the start alone */
 };
 
 /* Oldest first; what is removed leaves at the front, mostly. */
@@ -108,17 +111,52 @@ older(const void *a, const void *b)
 
 	if (x->time_ms != y->time_ms)
 		return x->time_ms < y->time_ms ? -1 : 1;
-	return x->session < y->session ? -1 : x->session > y->session;
+	return name_compare(x, y);
+}
+
+static void
+mark(void *arg, const struct index_item *item)
+{
+	struct queue *q = arg;
+	struct kept key, *k;
+	size_t stem;
+
+	if (item->event != INDEX_SEGMENT || name_suffix(item->eet, &stem) != NAME_EET ||
+	    !name_parse(item->eet, stem, &key.name))
+		return;
+	if ((k = bsearch(&key, q->kept, q->n, sizeof *q->kept, older)) != NULL)
+		k->listed = true;
+}
+
+/* Forget what is not in the index.  0, or -1 with errno. */
+static int
+forget_unlisted(struct retention *r, int index)
+{
+	struct queue *q = &r->queues[DATED];
+	size_t n = 0;
+
+	if (q->n == 0)
+		return 0;
+	qsort(q->kept, q->n, sizeof *q->kept, older);
+	if (index_each(index, mark, q) == -1)
+		return -1;
+	for (size_t i = 0; i < q->n; i++) {
+		if (q->kept[i].listed)
+			q->kept[n++] = q->kept[i];
+		else
+			r->bytes -= q->kept[i].bytes;
+	}
+	q->n = n;
+	return 0;
 }
 
 struct retention *
-retention_new(const struct segment_dir *d, const struct retention_limits *l)
+retention_new(const struct segment_dir *d, int index, const struct retention_limits *l)
 {
 	struct retention *r = calloc(1, sizeof *r);
 	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0, e;
 	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
 	struct dirent *entry;
-	struct queue *q;
 
 	if (r == NULL || dir == NULL) {
 		e = errno;
@@ -132,7 +170,7 @@ retention_new(const struct segment_dir *d, const struct retention_limits *l)
 	}
 	r->dir = d;
 	r->limits = *l;
-	while (errno = 0, status == 0 && (entry = readdir(dir)) != NULL) {
+	while (status == 0 && (errno = 0, (entry = readdir(dir)) != NULL)) {
 		struct name n;
 		struct stat st;
 		size_t stem;
@@ -141,17 +179,15 @@ retention_new(const struct segment_dir *d, const struct retention_limits *l)
 		    name_parse(entry->d_name, stem, &n) && is_ours(r, entry->d_name, &st))
 			status = take(r, &n);
 	}
+	if (status == 0)
+		status = errno == 0 ? forget_unlisted(r, index) : -1;
 	e = errno;
 	closedir(dir);
-	if (status == -1 || e != 0) {
-		retention_free(r);
-		errno = e;
-		return NULL;
-	}
-	q = &r->queues[DATED];
-	if (q->n > 0)
-		qsort(q->kept, q->n, sizeof *q->kept, older);
-	return r;
+	if (status == 0)
+		return r;
+	retention_free(r);
+	errno = e;
+	return NULL;
 }
 
 int
@@ -214,14 +250,16 @@ over(const struct retention *r, const struct kept *oldest, uint64_t now_us)
 	return NULL;
 }
 
-/* 1, or 0 if a stranger was faster; -1 errno, failed[]. */
+/* 1, or 0 if a stranger was faster; -1 errno, failed[].  *wavo: there was a WAV. */
 static int
-remove_segment(const struct retention *r, const struct kept *k, char failed[SEGMENT_PATH])
+remove_segment(const struct retention *r, const struct kept *k, bool *wavo,
+    char failed[SEGMENT_PATH])
 {
 	char file[NAME_FILE_SIZE];
 	struct stat st;
 	int was_there = 0;
 
+	*wavo = false;
 	/* The WAV first: what is cut short leaves a log, from which all can be made again. */
 	for (size_t i = 2; i-- > 0;) {
 		name_file(&k->name, extensions[i], file);
@@ -229,6 +267,7 @@ remove_segment(const struct retention *r, const struct kept *k, char failed[SEGM
 			continue;
 		if (unlinkat(r->dir->fd, file, 0) == 0) {
 			was_there = 1;
+			*wavo = *wavo || i == 1;
 		} else if (errno != ENOENT) {
 			segment_path(r->dir, &k->name, extensions[i], failed);
 			return -1;
@@ -241,8 +280,8 @@ remove_segment(const struct retention *r, const struct kept *k, char failed[SEGM
 static int
 step(struct retention *r, struct queue *q, uint64_t now_us,
     bool (*needed)(void *arg, const struct name *n),
-    void (*removed)(void *arg, const struct name *n, uint64_t bytes, const char *why), void *arg,
-    char failed[SEGMENT_PATH])
+    void (*removed)(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why),
+    void *arg, char failed[SEGMENT_PATH])
 {
 	size_t at = q->first;
 
@@ -252,6 +291,7 @@ step(struct retention *r, struct queue *q, uint64_t now_us,
 	for (int left = AT_ONCE; left > 0; left--) {
 		struct kept k;
 		const char *why;
+		bool wav;
 		int was_there;
 
 		while (at < q->n && needed(arg, &q->kept[at].name))
@@ -259,7 +299,7 @@ step(struct retention *r, struct queue *q, uint64_t now_us,
 		if (at == q->n || (why = over(r, &q->kept[at], now_us)) == NULL)
 			return 1;
 		k = q->kept[at];
-		if ((was_there = remove_segment(r, &k, failed)) == -1)
+		if ((was_there = remove_segment(r, &k, &wav, failed)) == -1)
 			return -1;
 		/* Those before it stay, a place further on. */
 		memmove(q->kept + q->first + 1, q->kept + q->first,
@@ -268,7 +308,7 @@ step(struct retention *r, struct queue *q, uint64_t now_us,
 		at++;
 		r->bytes -= k.bytes;
 		if (was_there)
-			removed(arg, &k.name, k.bytes, why);
+			removed(arg, &k.name, wav, k.bytes, why);
 	}
 	return 0;
 }
@@ -276,8 +316,8 @@ step(struct retention *r, struct queue *q, uint64_t now_us,
 int
 retention_step(struct retention *r, uint64_t now_us,
     bool (*needed)(void *arg, const struct name *n),
-    void (*removed)(void *arg, const struct name *n, uint64_t bytes, const char *why), void *arg,
-    char failed[SEGMENT_PATH])
+    void (*removed)(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why),
+    void *arg, char failed[SEGMENT_PATH])
 {
 	int status = 1;
 

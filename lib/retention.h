@@ -20,22 +20,26 @@ struct retention_limits {
 
 struct retention;
 
-/* Begin with the complete segments that are in the directory.  NULL on failure, with errno. */
-struct retention *retention_new(const struct segment_dir *d, const struct retention_limits *l);
+/*
+ * Begin with the complete segments that are in the directory and in its index.  What is not listed
+ * there after a recovery is none: a stranger's file of such a name.  NULL on failure, with errno.
+ */
+struct retention *retention_new(const struct segment_dir *d, int index,
+    const struct retention_limits *l);
 
 /* A segment has been completed.  0, or -1 with errno. */
 int retention_add(struct retention *r, const struct name *n);
 
 /*
  * Remove what is over a limit, at now_us (Unix epoch).  needed() says which segments must stay;
- * removed() is told of each that was unlinked, and why.  At most a few at a time, so that no
- * caller waits long.  1: nothing (more) to remove; 0: call again; -1: errno,
+ * removed() is told of each that was unlinked, whether there was a WAV, and why.  At most a few at a
+ * time, so that no caller waits long.  1: nothing (more) to remove; 0: call again; -1: errno,
  * failed[] says where.
  */
 int retention_step(struct retention *r, uint64_t now_us,
     bool (*needed)(void *arg, const struct name *n),
-    void (*removed)(void *arg, const struct name *n, uint64_t bytes, const char *why), void *arg,
-    char failed[SEGMENT_PATH]);
+    void (*removed)(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why),
+    void *arg, char failed[SEGMENT_PATH]);
 
 void retention_free(struct retention *r);
 

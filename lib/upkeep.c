@@ -213,7 +213,7 @@ begin_retention(struct upkeep *u, int index)
 		return 0;
 	u->wall_start = read_clock(CLOCK_REALTIME);
 	u->boot_start = read_clock(CLOCK_BOOTTIME);
-	u->retention = retention_new(u->dir, l);
+	u->retention = retention_new(u->dir, index, l);
 	u->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (u->retention == NULL || u->timer == -1 || watch(u, u->timer) == -1)
 		return -1;
@@ -312,14 +312,15 @@ needed(void *arg, const struct name *n)
 }
 
 static void
-removed(void *arg, const struct name *n, uint64_t bytes, const char *why)
+removed(void *arg, const struct name *n, bool has_wav, uint64_t bytes, const char *why)
 {
 	struct upkeep *u = arg;
 	char eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE], line[INDEX_LINE + 1];
 
 	name_file(n, ".eet", eet);
 	name_file(n, ".wav", wav);
-	put_line(u, n, line, index_format_removed(eet, wav, n->session, bytes, why, line));
+	put_line(u, n, line,
+	    index_format_removed(eet, has_wav ? wav : NULL, n->session, bytes, why, line));
 	report(u, SPOOL_NOTE, n, "removed because of --%s, %" PRIu64 " bytes", why, bytes);
 }
 

@@ -336,6 +336,29 @@ handled() {
 		grep -q 'fdatasync(.*_s300\.eet\.part>)'
 }
 
+@test "upkeep: what was left as it is, because it is no segment, is not removed" {
+	four_seconds > log
+	eet-rotate -q -t 2 --no-wav out < log > /dev/null
+	cp log out/stream_3_20200101T000000.000Z_s3.eet
+	echo keep me > out/stream_4_20200101T000000.000Z_s4.eet
+	run -0 --separate-stderr eet-rotate --keep-bytes 1 out < /dev/null
+	[ "$(grep -c 'no frame log, left as it is$' <<< "$stderr")" = 2 ]
+	cmp log out/stream_3_20200101T000000.000Z_s3.eet
+	[ "$(< out/stream_4_20200101T000000.000Z_s4.eet)" = "keep me" ]
+	# Of what was removed, the index names no WAV that never was.
+	[ "$(events removed wav)" = "00 null 02 null " ]
+}
+
+@test "upkeep: a thread that can't be started is no lock" {
+	mkdir out
+	run -1 --separate-stderr bash -c 'ulimit -v 18000; eet-rotate out < /dev/null'
+	[[ $stderr == 'eet-rotate: out: '* ]]
+	[ "$stderr" = 'eet-rotate: out: Resource temporarily unavailable' ]
+	# shellcheck disable=SC2030,SC2031
+	run -1 --separate-stderr flock out eet-rotate out < /dev/null
+	[ "$stderr" = 'eet-rotate: out: another program records into it' ]
+}
+
 @test "upkeep: what is pending is kept by a start without --exec, too" {
 	in=$EET_ROOT/data/logs/three.mux spawn rotate eet-rotate -q -t 1 --exec false out
 	wait_for grep -q '"event":"session","eet":null,"wav":null,"session":3' out/index.jsonl

@@ -1,11 +1,13 @@
 /* retention: the oldest segments go, for each limit, and none that is needed. */
 #include "retention.h"
+#include "index.h"
 #include "scratch.h"
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include <cmocka.h>
@@ -35,13 +37,32 @@ needed(void *arg, const struct name *n)
 }
 
 static void
-removed(void *arg, const struct name *n, uint64_t bytes, const char *why)
+removed(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why)
 {
 	size_t len = strlen(told);
 
+	(void)wav;
 	assert_ptr_equal(arg, told);
 	snprintf(told + len, sizeof told - len, "%u+%u %u %s\n", (unsigned)n->session,
 	    (unsigned)(n->time_ms - MS), (unsigned)bytes, why);
+}
+
+static int lines; /* of the index */
+
+static void
+list(const char *file)
+{
+	static const struct wire_handshake format = { .sample_rate = 8000 };
+	static const struct pcm_levels levels;
+	const struct index_entry e = {
+		.event = "segment",
+		.eet = file,
+		.format = &format,
+		.levels = &levels,
+	};
+	char line[INDEX_LINE + 1];
+
+	assert_int_equal(index_append(lines, line, index_format(&e, line)), 0);
 }
 
 /* A segment of 100 bytes, and its WAV of so many more. */
@@ -56,6 +77,7 @@ segment(const struct scratch *s, uint32_t session, unsigned ms, size_t wav)
 	end = file + strlen(file);
 	strcpy(end, ".eet");
 	scratch_write(s, file, zeros, 100);
+	list(file);
 	strcpy(end, ".wav");
 	if (wav > 0)
 		scratch_write(s, file, zeros, wav);
@@ -65,7 +87,7 @@ segment(const struct scratch *s, uint32_t session, unsigned ms, size_t wav)
 static struct retention *
 begin(const struct segment_dir *d, struct retention_limits l)
 {
-	struct retention *r = retention_new(d, &l);
+	struct retention *r = retention_new(d, lines, &l);
 
 	assert_non_null(r);
 	told[0] = '\0';
@@ -98,7 +120,10 @@ by_bytes(void **state)
 	segment(&s, 2, 500, 200);
 	segment(&s, 1, 500, 0);
 	segment(&s, 3, 0, 300);
-	/* No segments: one that grows, and files of others. */
+	/* No segments: one that grows, and files of others, whatever the index says. */
+	list("stream_1_20260131T101401.000Z_s1.eet");
+	list("stream_1_20260131T101402.000Z_s1.eet");
+	scratch_write(&s, "stream_1_20260131T101403.000Z_s1.eet", "unlisted", 8);
 	scratch_write(&s, "stream_1_20260131T101400.000Z_s1.eet.part", "x", 1);
 	scratch_write(&s, "index.jsonl", "x", 1);
 	scratch_write(&s, "notes.eet", "x", 1);
@@ -131,7 +156,7 @@ by_bytes(void **state)
 	assert_string_equal(list,
 	    "index.jsonl\nnotes.eet\nstream_1_20260131T101400.000Z_s1.eet.part\n"
 	    "stream_1_20260131T101401.000Z_s1.eet\nstream_1_20260131T101402.000Z_s1.eet\n"
-	    "stream_1_20260131T101501.000Z_s1.wav\n");
+	    "stream_1_20260131T101403.000Z_s1.eet\nstream_1_20260131T101501.000Z_s1.wav\n");
 	free(list);
 	scratch_free(&s);
 }
@@ -355,5 +380,6 @@ main(void)
 		cmocka_unit_test(many_and_strangers),
 	};
 
+	lines = memfd_create("index", MFD_CLOEXEC);
 	return cmocka_run_group_tests_name("retention", tests, NULL, NULL);
 }
