@@ -86,6 +86,18 @@ input_operands(char *const operands[], const char *out)
 		cli_usage("standard input is a terminal: name a log, or feed it one");
 }
 
+bool
+input_is_regular(const char *path)
+{
+	struct stat st;
+
+	/* What is gone, or can't be seen, is met again when it is opened. */
+	if (lstat(path, &st) == -1 || S_ISREG(st.st_mode))
+		return true;
+	cli_warnx("%s: not a regular file, left out", path);
+	return false;
+}
+
 enum adpcm_layout
 input_layout(const char *arg)
 {

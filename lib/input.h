@@ -52,6 +52,13 @@ void input_not_output(const char *in, const char *out);
  */
 void input_operands(char *const operands[], const char *out);
 
+/*
+ * Is what was found in a directory, at path, a regular file?  What is not is no log of that
+ * directory, whatever its name: a FIFO would be waited for, a symbolic link lead elsewhere.  It is
+ * said to be left out.
+ */
+bool input_is_regular(const char *path);
+
 /* The argument of --layout, which not every program that reads a log takes from here. */
 enum adpcm_layout input_layout(const char *arg);
 

@@ -595,3 +595,20 @@ index() {
 	run -1 --separate-stderr eet-info --reindex "$golden/gap.eet"
 	[[ $stderr == *": Not a directory" ]]
 }
+
+@test "info: in a directory only regular files are segments" {
+	mkdir -p d elsewhere
+	cp "$golden/sine_adpcm.eet" elsewhere/log
+	cp elsewhere/log d/stream_1_20260131T101500.000Z_s1.eet
+	mkfifo d/stream_2_20260131T101500.000Z_s2.eet
+	ln -s ../elsewhere/log d/stream_3_20260131T101500.000Z_s3.eet
+	run -0 --separate-stderr timeout 20 eet-info --json d
+	[ "$(of stream file)" = d/stream_1_20260131T101500.000Z_s1.eet ]
+	[ "$stderr" = "$(printf 'eet-info: d/stream_%s, left out\n' \
+		'2_20260131T101500.000Z_s2.eet: not a regular file' '3_20260131T101500.000Z_s3.eet: not a regular file')" ]
+	run -0 --separate-stderr timeout 20 eet-wav -q -d w d
+	[ "$(ls w)" = stream_1_20260131T101500.000Z_s1.wav ]
+	[ "$(grep -c '^eet-wav: d/.*: not a regular file, left out$' <<< "$stderr")" = 2 ]
+	# Named itself, it is read.
+	run -0 eet-info --check d/stream_3_20260131T101500.000Z_s3.eet
+}

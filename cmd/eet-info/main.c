@@ -199,7 +199,8 @@ inspect_spool(struct info *in, const char *dir)
 		if (asprintf(&file, "%s%s%s", dir, dir[len - 1] == '/' ? "" : "/",
 			list[i]->d_name) == -1)
 			cli_die(CLI_EFAIL, "%s", dir);
-		inspect_file(in, file);
+		if (input_is_regular(file))
+			inspect_file(in, file);
 		free(file);
 		free(list[i]);
 	}

@@ -123,7 +123,8 @@ add_directory(struct sources *all, const char *path)
 			continue;
 		if (asprintf(&file, "%.*s/%s", (int)len, path, d->d_name) == -1)
 			cli_die(CLI_EFAIL, "%s", path);
-		status = worse(status, add(all, file));
+		if (input_is_regular(file))
+			status = worse(status, add(all, file));
 		free(file);
 	}
 	if (errno != 0) {
