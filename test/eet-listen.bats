@@ -344,6 +344,28 @@ numbers() {
 		'[[30,1000],[30,1000],[30,1006]]' ]
 }
 
+@test "listen: -o is no file that the spool uses" {
+	mkdir z other
+	echo '{"event":"session"}' > z/index.jsonl
+	cp z/index.jsonl before
+	ln -s z link
+	ln -s ../z/index.jsonl other/file
+	for file in z/index.jsonl ./z/../z/index.jsonl link/index.jsonl other/file new/index.jsonl \
+		z/stream_9_20260131T101500.000Z_s9.eet z/x.wav.part z/index.jsonl.part; do
+		spool=z
+		[[ $file != new/* ]] || spool=new/
+		run -2 --separate-stderr eet-listen --spool "$spool" -o "$file" --idle-exit 1ms localhost:0
+		[[ $stderr == "eet-listen: -o $file: a name that the spool uses itself"* ]]
+	done
+	[ ! -e new ]
+	[ "$(ls z)" = index.jsonl ]
+	cmp before z/index.jsonl
+	# Elsewhere, and under other names.
+	for file in index.jsonl z/all.mux; do
+		run -0 --separate-stderr eet-listen -q --spool z -o "$file" --idle-exit 1ms localhost:0
+	done
+}
+
 @test "listen: a spool in use, or that can't be made, is named" {
 	start_listen -q --spool out
 	run -1 --separate-stderr eet-listen localhost:0 --spool out

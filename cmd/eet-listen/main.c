@@ -2,13 +2,18 @@
 #include "capture.h"
 #include "cli.h"
 #include "clock.h"
+#include "index.h"
+#include "name.h"
+#include "outfile.h"
 #include "recorder.h"
 #include "server.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -78,6 +83,39 @@ struct settings {
 	struct recorder_options recorder;
 };
 
+static bool
+same_directory(const char *a, const char *b)
+{
+	struct stat x, y;
+	bool has_x = stat(a, &x) == 0, has_y = stat(b, &y) == 0;
+
+	/* One that is not there can be written into only if it is the spool, which is made. */
+	if (!has_x || !has_y)
+		return !has_x && !has_y;
+	return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Is file, in that spool, of a name that is the spool's to use? */
+static bool
+is_of_spool(const char *file, const char *spool)
+{
+	char *real = realpath(file, NULL); /* a symbolic link may lead there */
+	const char *path = real != NULL ? real : file, *slash = strrchr(path, '/');
+	const char *base = slash != NULL ? slash + 1 : path;
+	char *dir = outfile_directory(path);
+	size_t stem;
+	bool is;
+
+	if (dir == NULL)
+		cli_die(CLI_EFAIL, "%s", file);
+	is = (name_suffix(base, &stem) != NAME_NONE ||
+		 strncmp(base, INDEX_FILE, strlen(INDEX_FILE)) == 0) &&
+	    same_directory(dir, spool);
+	free(dir);
+	free(real);
+	return is;
+}
+
 static void
 parse(int argc, char *argv[], struct settings *set)
 {
@@ -135,6 +173,8 @@ parse(int argc, char *argv[], struct settings *set)
 		cli_usage("--spool and --raw exclude each other");
 	if (set->spool != NULL && to_stdout)
 		cli_usage("--spool lists files on standard output, so -o - is not possible");
+	if (set->spool != NULL && set->file != NULL && is_of_spool(set->file, set->spool))
+		cli_usage("-o %s: a name that the spool uses itself", set->file);
 	if (set->spool == NULL && set->recorder.given)
 		cli_usage("options of a spool need --spool DIR");
 	if (set->append && (set->file == NULL || set->raw))
