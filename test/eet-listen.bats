@@ -344,6 +344,16 @@ numbers() {
 		'[[30,1000],[30,1000],[30,1006]]' ]
 }
 
+@test "listen: with too few descriptors it does not start, and says how many are needed" {
+	for most in 8 12 64; do
+		run -1 --separate-stderr bash -c "ulimit -n $most; exec eet-listen --idle-exit 1ms -o log localhost:0 3>&-"
+		[ "$stderr" = "eet-listen: descriptors: the limit is $most, at least 65 are needed (see ulimit -n)" ]
+	done
+	[ ! -e log ]
+	run -0 bash -c 'ulimit -n 65; exec eet-listen --idle-exit 1ms -o log localhost:0'
+	run -0 bash -c 'ulimit -n 70; exec eet-listen --idle-exit 1ms --spool z --exec true -o both localhost:0'
+}
+
 @test "listen: -o is no file that the spool uses" {
 	mkdir z other
 	echo '{"event":"session"}' > z/index.jsonl

@@ -837,7 +837,13 @@ server_init(struct server *s, const struct server_options *options, bool raw, si
 	TAILQ_INIT(&s->ending);
 	descriptors = raise_descriptors(&s->command.files);
 	others += OTHER_DESCRIPTORS;
-	s->client_max = descriptors > others ? (descriptors - others) / per_client : 1;
+	/* The libraries below crash where they have too few. */
+	if (descriptors < others + per_client) {
+		cli_warnx("descriptors: the limit is %zu, at least %zu are needed (see ulimit -n)",
+		    descriptors, others + per_client);
+		return -1;
+	}
+	s->client_max = (descriptors - others) / per_client;
 	uv_loop_init(&s->loop);
 	if (init_lws(s) == -1)
 		return -1;
