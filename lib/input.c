@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -108,19 +109,61 @@ input_layout(const char *arg)
 	return layout;
 }
 
+/* So many messages of a kind about one input are written; the others are counted. */
+enum { MOST_SAID = 20 };
+
+/* Kinds of messages that any number of records may need. */
+enum kind { DAMAGE, UNCLOSED, KINDS };
+
+static struct {
+	char *name; /* of the input; NULL: none yet */
+	uint64_t n[KINDS];
+} said;
+
+static const char *const kinds[KINDS] = { "damage", "sessions without CLOSE" };
+
+static void
+say_counts(void)
+{
+	for (size_t i = 0; i < KINDS; i++)
+		if (said.n[i] > MOST_SAID)
+			cli_warnx("%s: %s: %" PRIu64 ", the first %d were named", said.name,
+			    kinds[i], said.n[i], MOST_SAID);
+}
+
+/* Count one of that kind.  True: it is to be named. */
+static bool
+count(const char *name, enum kind kind)
+{
+	if (said.name == NULL || strcmp(said.name, name) != 0) {
+		if (said.name == NULL)
+			atexit(say_counts);
+		else
+			say_counts();
+		free(said.name);
+		said.n[DAMAGE] = said.n[UNCLOSED] = 0;
+		if ((said.name = strdup(name)) == NULL)
+			cli_die(CLI_EFAIL, "%s", name);
+	}
+	if (++said.n[kind] == MOST_SAID + 1)
+		cli_warnx("%s: %s: the rest is counted", name, kinds[kind]);
+	return said.n[kind] <= MOST_SAID;
+}
+
 bool
 input_report(const char *name, const struct log_reader *r, const struct log_record *rec)
 {
 	switch (rec->event) {
 	case LOG_DAMAGE:
-		cli_warnx("%s: offset %" PRIu64 ": %s", name, rec->offset, rec->text);
+		if (count(name, DAMAGE))
+			cli_warnx("%s: offset %" PRIu64 ": %s", name, rec->offset, rec->text);
 		return true;
 	case LOG_OPEN:
 		if (rec->text[0] != '\0')
 			cli_note(0, "%s: offset %" PRIu64 ": %s", name, rec->offset, rec->text);
 		break;
 	case LOG_CLOSE:
-		if (rec->made_up && log_is_mux(r))
+		if (rec->made_up && log_is_mux(r) && cli_level >= 0 && count(name, UNCLOSED))
 			cli_note(0,
 			    "%s: offset %" PRIu64 ": session %" PRIu32
 			    " has no CLOSE, ended as 1006",

@@ -64,7 +64,9 @@ enum adpcm_layout input_layout(const char *arg);
 
 /*
  * Print what a record of the log called name has to be told about: damage, a tag that
- * was dropped, a session that ended without a CLOSE.  True if it was damage.
+ * was dropped, a session that ended without a CLOSE.  True if it was damage.  Of each kind the first
+ * messages about a log are written, and how many there were behind them when the next log begins, or
+ * the program ends.
  */
 bool input_report(const char *name, const struct log_reader *r, const struct log_record *rec);
 

@@ -180,3 +180,23 @@ setup() {
 	run -0 /usr/bin/python3 "$EET_ROOT/client/stream_client.py" --version
 	[ "${output#* }" = "$(eet-listen --version | cut -d ' ' -f 2)" ]
 }
+
+@test "common: any amount of damage is a few messages and a count" {
+	eet-adpcm -e --timestamp 253402300799999 "$EET_ROOT/data/sine_pcm16.wav" > log
+	for command in 'eet-rotate -q out' 'eet-wav -d wav' 'eet-demux -d split' 'eet-info --check' 'eet-adpcm -d'; do
+		run -3 --separate-stderr bash -c "$command < log > listed"
+		[ "$(grep -c 'standard input: offset' <<< "$stderr")" = 20 ]
+		[ "$(grep -c 'standard input: damage: the rest is counted$' <<< "$stderr")" = 1 ]
+		[[ ${stderr_lines[-1]} =~ 'standard input: damage: '[0-9]+', the first 20 were named'$ ]]
+	done
+	n=$(eet-info --json log 2> err | jq -r 'select(.event == "damage") | .offset' | wc -l)
+	[ "$n" -gt 20 ]
+	grep -qx "eet-info: log: damage: $n, the first 20 were named" err
+	# Each log by itself.
+	run -3 --separate-stderr eet-info --check log "$golden/cut.eet" log
+	[ "$(grep -c ": damage: $n, the first 20 were named$" <<< "$stderr")" = 2 ]
+	[ "$(grep -c 'cut.eet: offset' <<< "$stderr")" = 1 ]
+	# No more than 20: each is named, and nothing else said.
+	run -3 --separate-stderr eet-info --check "$golden/cut.eet"
+	[ "${#stderr_lines[@]}" = 1 ]
+}
