@@ -492,9 +492,9 @@ class Run:
                               env=self.environment(EET_POWER=trace)) as rotate:
             sync_at = 0
             for when, data, inside in self.power.log.pieces:
-                start = os.path.getsize(trace) if os.path.exists(trace) else 0
-                with open(trace, "ab") as f:
+                with open(trace, "ab", buffering=0) as f:
                     f.write(HEAD.pack(MARK, 2, 0, 0, 0, 0) + b"\0\0")
+                    start = f.tell()  # the file's size may be that of half an operation
                 rotate.stdin.write(data)
                 rotate.stdin.flush()
                 due = "1" in self.power.kind and when >= sync_at
