@@ -38,31 +38,64 @@ outfile_directory(const char *path)
 	return strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-/* A new file beside path, for writing.  Its name says whose it is and is too short to be refused. */
+/*
+ * Beside path, take(arg, name) with names until one is free: they say whose they are, and are too
+ * short to be refused.  What it returns, *nameo being to be freed; -1: errno.
+ */
 static int
-create_beside(const char *path, mode_t mode, char **nameo)
+take_name(const char *path, int (*take)(void *arg, const char *name), void *arg, char **nameo)
 {
 	char *dir = outfile_directory(path), *name = NULL;
-	int fd = -1;
+	int status = -1;
 
+	*nameo = NULL;
 	if (dir == NULL)
 		return -1;
-	for (unsigned i = 0; fd == -1; i++) {
-		if (asprintf(&name, "%s/.%s.%ld.%u", dir, cli_name(), (long)getpid(), i) == -1) {
-			name = NULL;
+	for (unsigned i = 0; status == -1; i++) {
+		if (asprintf(&name, "%s/.%s.%ld.%u", dir, cli_name(), (long)getpid(), i) == -1)
+			break;
+		if ((status = take(arg, name)) != -1) {
+			*nameo = name;
 			break;
 		}
-		fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-		if (fd != -1)
-			break;
 		free(name);
-		name = NULL;
 		if (errno != EEXIST)
 			break;
 	}
 	free(dir);
-	*nameo = name;
-	return fd;
+	return status;
+}
+
+static int
+create(void *mode, const char *name)
+{
+	return open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, *(mode_t *)mode);
+}
+
+static int
+give(void *fd, const char *name)
+{
+	char self[sizeof "/proc/self/fd/" + 3 * sizeof(int)];
+
+	snprintf(self, sizeof self, "/proc/self/fd/%d", *(int *)fd);
+	return linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW);
+}
+
+/*
+ * A new file beside path, for writing.  Without a name if that can be, so that nothing is left
+ * whatever happens to the program; else *nameo is its name.
+ */
+static int
+create_beside(const char *path, mode_t mode, char **nameo)
+{
+	char *dir = outfile_directory(path);
+	int fd = -1;
+
+	*nameo = NULL;
+	if (dir != NULL && access("/proc/self/fd/", X_OK) == 0)
+		fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
+	free(dir);
+	return fd != -1 ? fd : take_name(path, create, &mode, nameo);
 }
 
 int
@@ -97,34 +130,43 @@ fail:
 	return -1;
 }
 
+/* Its name, at last.  0, or -1 with errno. */
+static int
+name_it(struct outfile *o)
+{
+	if (o->temporary == NULL) {
+		if (give(&o->fd, o->path) == 0)
+			return 0;
+		/* What is there can't be replaced but by something that has a name. */
+		if (errno != EEXIST || !o->replace ||
+		    take_name(o->path, give, &o->fd, &o->temporary) == -1)
+			return -1;
+	}
+	return o->replace ? rename(o->temporary, o->path)
+			  : fdio_rename_new(AT_FDCWD, o->temporary, o->path);
+}
+
 int
 outfile_commit(struct outfile *o)
 {
-	int e, status;
+	int e;
 
-	if (o->temporary == NULL) {
+	if (o->path == NULL) {
 		if (o->fd != STDOUT_FILENO && close(o->fd) == -1)
 			return -1;
 		return 0;
 	}
 	/* Not before the data are on disk: else a power cut could leave an empty file under the name. */
-	if (fsync(o->fd) == -1)
-		goto fail;
-	status = close(o->fd);
-	o->fd = -1;
-	if (status == -1)
-		goto fail;
-	if ((o->replace ? rename(o->temporary, o->path)
-			: fdio_rename_new(AT_FDCWD, o->temporary, o->path)) == -1)
-		goto fail;
+	if (fsync(o->fd) == -1 || name_it(o) == -1) {
+		e = errno;
+		outfile_discard(o);
+		errno = e;
+		return -1;
+	}
+	close(o->fd); /* it can't fail any more: all is synced */
 	free(o->temporary);
 	free(o->path);
 	return 0;
-fail:
-	e = errno;
-	outfile_discard(o);
-	errno = e;
-	return -1;
 }
 
 void

@@ -11,8 +11,8 @@
 struct outfile {
 	int fd;
 	const char *label; /* the path as it was given, or "standard output" */
-	char *path;        /* what the temporary file will be called; NULL: there is none */
-	char *temporary;
+	char *path;        /* what the file will be called; NULL: it has its name */
+	char *temporary;   /* what it is called until then; NULL: it has no name */
 	bool replace;
 };
 

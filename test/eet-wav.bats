@@ -652,7 +652,7 @@ cuts() {
 	[ "$(soxi -s out.wav)" = 2240 ]
 	run -3 --separate-stderr bash -c "cat '$golden/badlen.eet' | eet-wav | tail -c +45 | cmp - <(tail -c +45 out.wav); exit \${PIPESTATUS[1]}"
 	[ "${stderr_lines[0]}" = "eet-wav: standard input: offset 1264: frame length 1000000, at most 164" ]
-	run -3 --separate-stderr eet-wav -o index.wav "$golden/badindex.eet"
+	run -3 --separate-stderr eet-wav -o index.wav "$golden/stereo_pcm.eet"
 	[[ $stderr == *"badindex.eet: offset 736: frame seq 4: ADPCM step index, at most 88, decoded as that"* ]]
 	[ "$(soxi -s index.wav)" = 6400 ]
 	run -3 --separate-stderr eet-wav -d damaged "$golden/garbage.mux"
@@ -740,6 +740,53 @@ cuts() {
 	(umask 027 && eet-wav -o new.wav log)
 	[ "$(stat -c %a new.wav)" = 640 ]
 	cmp new.wav out.wav
+	no_leftovers
+}
+
+@test "wav: -o and -d killed at any moment: no part of a file, under whatever name, is left" {
+	py > /dev/null 2>&1 << 'EOF' || skip "needs files without a name (O_TMPFILE)"
+import os
+os.open(".", os.O_RDWR | os.O_TMPFILE)
+EOF
+	mkdir wav
+	for output in '-o wav/x.wav' '-d wav'; do
+		rm -f in
+		mkfifo in
+		# shellcheck disable=SC2086 # an option and its argument
+		in=in spawn wav eet-wav $output -
+		exec 7> in
+		if [ "$output" = '-d wav' ]; then
+			head -c -100 "$golden/three.mux" >&7
+		else
+			pcm_log 7 8000 1 160 0 1 >&7
+		fi
+		wait_for writes_unnamed "$pid"
+		kill -KILL "$pid"
+		exec 7>&-
+		finish wav
+		[ "$status" = 137 ]
+		[ -z "$(ls -A wav)" ]
+	done
+}
+
+# writes_unnamed PID: it writes to a file that has no name.
+writes_unnamed() {
+	find "/proc/$1/fd" -lname "$PWD/wav/*(deleted)" | grep -q .
+}
+
+@test "wav: -o and -d are the same where no file can be without a name" {
+	needs_mount
+	mkdir wav
+	echo old > old.wav
+	eet-wav -o new.wav "$golden/stereo_pcm.eet"
+	# LeakSanitizer needs /proc.
+	ASAN_OPTIONS=${ASAN_OPTIONS-}:detect_leaks=0 unshare -m bash -e -c 'mount -t tmpfs none /proc
+		eet-wav -o old.wav "$0"
+		eet-wav -o other.wav "$0"
+		eet-wav -q -d wav "$0"' "$golden/stereo_pcm.eet"
+	cmp new.wav old.wav
+	cmp new.wav other.wav
+	cmp new.wav wav/*.wav
 	no_leftovers
 }
 
