@@ -33,6 +33,8 @@ struct recovery {
 	uint32_t last;
 	struct completer_job *jobs[COMPLETER_BATCH]; /* waiting to be completed together */
 	size_t n_jobs;
+	const struct found *asked; /* whom gap_before() was last asked of; NULL: nobody */
+	struct stream past;        /* … and what followed up to its end */
 	bool said_full;
 };
 
@@ -314,30 +316,36 @@ follow(struct recovery *rc, const struct found *f, struct stream *s)
 /*
  * How many frames are missing between a segment, open on fd, and the one before it.  All of that one
  * may be repeats, and then says nothing about what was due: so many frames before it are followed
- * that not all of them are.
+ * that not all of them are, or all since the last segment of the session that this was asked of.
  */
 static uint64_t
 gap_before(struct recovery *rc, const struct found *f, int fd)
 {
-	const struct found *from = f;
+	const struct found *from = f, *asked = rc->asked;
 	struct stream before = { 0 }, own = { 0 };
 	uint64_t frames = 0;
 
+	rc->asked = NULL;
 	while (frames <= STREAM_MAX_REPEATS && !from->gone && from > rc->found &&
-	    from[-1].name.session == f->name.session) {
+	    from[-1].name.session == f->name.session && from - 1 != asked) {
 		struct stream alone = { 0 };
 
 		if (!follow(rc, --from, &alone))
 			return INDEX_UNKNOWN;
 		frames += alone.frames;
 	}
-	if (frames == 0)
-		return from->gone ? INDEX_UNKNOWN : 0; /* or the session's first */
-	for (; from < f; from++)
-		if (!follow(rc, from, &before))
+	if (!from->gone && from > rc->found && from - 1 == asked &&
+	    asked->name.session == f->name.session)
+		before = rc->past;
+	for (const struct found *next = from; next < f; next++)
+		if (!follow(rc, next, &before))
 			return INDEX_UNKNOWN;
-	if (follow_fd(rc, f, fd, &own) != 1)
+	rc->past = before;
+	if (follow_fd(rc, f, fd, &own) != 1 || follow_fd(rc, f, fd, &rc->past) != 1)
 		return INDEX_UNKNOWN;
+	rc->asked = f;
+	if (before.frames == 0)
+		return from->gone ? INDEX_UNKNOWN : 0; /* or the session's first */
 	return stream_look(&before, own.first_seq).gap;
 }
 

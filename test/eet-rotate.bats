@@ -603,6 +603,17 @@ killed() {
 	done
 }
 
+@test "recovery: each segment is opened a few times, however many short ones there are" {
+	mkdir out
+	for ((i = 0; i < 200; i++)); do
+		head -c $((32 + 332)) "$golden/layout-state.eet" > part
+		mv part "$(printf 'out/stream_7_20260131T101500.%03dZ_s1.eet' $i)"
+	done
+	strace -f -e trace=open,openat -o calls eet-rotate -q out < /dev/null
+	[ "$(jq -s length out/index.jsonl)" = 200 ]
+	[ "$(grep -c '_s1\.eet' calls)" -lt $((5 * 200)) ]
+}
+
 @test "recovery: a listed segment is left alone, with or without its WAV" {
 	one_second > log
 	eet-rotate -q --no-wav out < log
