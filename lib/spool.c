@@ -10,6 +10,7 @@
 
 #include "completer.h"
 #include "fdio.h"
+#include "heap.h"
 #include "index.h"
 #include "recovery.h"
 #include "segment.h"
@@ -17,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,10 +51,9 @@ struct session {
 	struct name name; /* of the one before, while none grows */
 	uint64_t size;    /* bytes, those still to be written included */
 	uint64_t first_us, gap_before;
-	bool unsynced;     /* --sync TIME: something was written since the last time */
-	uint64_t boundary; /* it ends there */
-	TAILQ_ENTRY(session) by_boundary; /* in sp->growing, if growing */
-	TAILQ_ENTRY(session) by_use;      /* in sp->open, if fd is */
+	bool unsynced;               /* --sync TIME: something was written since the last time */
+	struct heap_entry boundary;  /* it ends there; in sp->growing, if growing */
+	TAILQ_ENTRY(session) by_use; /* in sp->open, if fd is */
 
 	/* What of it is still in the caller's memory. */
 	struct iovec *iov;
@@ -61,12 +62,17 @@ struct session {
 
 	/* The current record ends its segment, and if it is closed, itself. */
 	bool ending, closed;
-	TAILQ_ENTRY(session) by_number; /* in sp->ending */
 	uint16_t close_code;
 	char close_reason[WIRE_MAX_REASON + 1];
 };
 
 TAILQ_HEAD(sessions, session);
+
+static struct session *
+session_of(struct heap_entry *boundary)
+{
+	return (struct session *)(void *)((char *)boundary - offsetof(struct session, boundary));
+}
 
 struct spool {
 	struct spool_options options;
@@ -77,17 +83,19 @@ struct spool {
 	struct upkeep *upkeep;
 	int epoll; /* both have something for spool_reap() */
 	uint32_t last_session;
-	struct sessions all;     /* in the order of their numbers */
-	struct sessions growing; /* those with a segment, by its boundary */
-	struct sessions open;    /* those whose descriptor is, not written to for longest first */
+	struct sessions all; /* in the order of their numbers */
+	size_t n_all;
+	struct heap growing;  /* those with a segment, by its boundary */
+	struct sessions open; /* those whose descriptor is, not written to for longest first */
 	size_t n_open, max_open;
 	struct sessions dirty;
-	struct sessions ending; /* by number */
-	bool collected;         /* what the current record ends is in that list */
-	uint64_t last_us;       /* the last record's time */
-	uint64_t sync_at;       /* --sync TIME: when it is due */
-	bool syncing;           /* … and the last one is not over */
-	uint64_t looked_ms;     /* when spool_flush() last looked around */
+	struct session **ending; /* by number; [ending_first .. ending_n) are still to be ended */
+	size_t ending_first, ending_n, ending_capacity;
+	bool collected;        /* what the current record ends is in there */
+	uint64_t last_us;      /* the last record's time */
+	uint64_t sync_at;      /* --sync TIME: when it is due */
+	bool syncing;          /* … and the last one is not over */
+	uint64_t looked_ms;    /* when spool_flush() last looked around */
 	uint64_t spare, taken; /* --min-free: what was free then besides the reserve; taken since */
 	bool uses_reserve;
 	char failure[SPOOL_TEXT];
@@ -202,10 +210,8 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 		len--;
 	sp->options = *o;
 	TAILQ_INIT(&sp->all);
-	TAILQ_INIT(&sp->growing);
 	TAILQ_INIT(&sp->open);
 	TAILQ_INIT(&sp->dirty);
-	TAILQ_INIT(&sp->ending);
 	sp->index = sp->epoll = -1;
 	sp->max_open = most_open(o);
 	sp->spare = UINT64_MAX;
@@ -267,7 +273,7 @@ stop_growing(struct spool *sp, struct session *s)
 	if (!s->growing)
 		return;
 	close_segment(sp, s);
-	TAILQ_REMOVE(&sp->growing, s, by_boundary);
+	heap_remove(&sp->growing, &s->boundary);
 	s->growing = false;
 }
 
@@ -277,6 +283,7 @@ session_free(struct spool *sp, struct session *s)
 {
 	stop_growing(sp, s);
 	TAILQ_REMOVE(&sp->all, s, all);
+	sp->n_all--;
 	free(s->sums);
 	free(s->iov);
 	free(s);
@@ -300,6 +307,8 @@ spool_close(struct spool *sp)
 		close(sp->index);
 	if (sp->dir.fd != -1)
 		close(sp->dir.fd); /* and with it goes the lock */
+	heap_free(&sp->growing);
+	free(sp->ending);
 	free(sp->path);
 	free(sp);
 }
@@ -414,17 +423,17 @@ sync_growing(struct spool *sp)
 	struct session *s;
 	size_t n = 0;
 
-	TAILQ_FOREACH(s, &sp->growing, by_boundary)
-	n += s->unsynced;
+	TAILQ_FOREACH(s, &sp->all, all)
+	n += s->growing && s->unsynced;
 	if (n == 0 || (j = calloc(1, sizeof *j)) == NULL)
 		return;
 	j->kind = COMPLETER_SYNC;
 	if ((j->names = calloc(n, sizeof *j->names)) != NULL)
-		TAILQ_FOREACH(s, &sp->growing, by_boundary)
-	if (s->unsynced)
+		TAILQ_FOREACH(s, &sp->all, all)
+	if (s->growing && s->unsynced)
 		j->names[j->n_names++] = s->name;
 	if (j->n_names == n && completer_put(sp->completer, j, sp->failure) == 0) {
-		TAILQ_FOREACH(s, &sp->growing, by_boundary)
+		TAILQ_FOREACH(s, &sp->all, all)
 		s->unsynced = false;
 		sp->sync_at = sp->last_us + sp->options.sync_us;
 		sp->syncing = true;
@@ -536,19 +545,25 @@ spool_flush(struct spool *sp)
 static void
 will_end(struct spool *sp, struct session *s)
 {
-	struct session *before;
-
 	if (s->ending)
 		return;
 	s->ending = true;
-	/* By number; they mostly come in that order. */
-	TAILQ_FOREACH_REVERSE(before, &sp->ending, sessions, by_number)
-	if (before->number < s->number)
-		break;
-	if (before != NULL)
-		TAILQ_INSERT_AFTER(&sp->ending, before, s, by_number);
-	else
-		TAILQ_INSERT_HEAD(&sp->ending, s, by_number);
+	sp->ending[sp->ending_n++] = s;
+}
+
+static void
+boundary_passed(void *arg, struct heap_entry *boundary)
+{
+	will_end(arg, session_of(boundary));
+}
+
+static int
+by_number(const void *a, const void *b)
+{
+	const uint32_t x = (*(struct session *const *)a)->number;
+	const uint32_t y = (*(struct session *const *)b)->number;
+
+	return (x > y) - (x < y);
 }
 
 /* Which segments and sessions the record ends. */
@@ -557,12 +572,7 @@ collect(struct spool *sp, const struct log_record *r)
 {
 	struct session *s = r->session != NULL ? r->session->user : NULL, *other;
 
-	TAILQ_FOREACH(other, &sp->growing, by_boundary)
-	{
-		if (other->boundary > r->time_us)
-			break;
-		will_end(sp, other);
-	}
+	heap_each_upto(&sp->growing, r->time_us, boundary_passed, sp);
 	switch (r->event) {
 	case LOG_ROTATE:
 		TAILQ_FOREACH(other, &sp->all, all)
@@ -581,6 +591,8 @@ collect(struct spool *sp, const struct log_record *r)
 		break;
 	default: break;
 	}
+	if (sp->ending_n > 1)
+		qsort(sp->ending, sp->ending_n, sizeof(struct session *), by_number);
 	sp->collected = true;
 }
 
@@ -650,18 +662,18 @@ end_session(struct spool *sp, struct session *s)
 static int
 end_collected(struct spool *sp)
 {
-	struct session *s;
+	for (; sp->ending_first < sp->ending_n; sp->ending_first++) {
+		struct session *s = sp->ending[sp->ending_first];
 
-	while ((s = TAILQ_FIRST(&sp->ending)) != NULL) {
 		if (s->growing && end_segment(sp, s) == -1)
 			return -1;
 		if (s->closed && end_session(sp, s) == -1)
 			return -1;
-		TAILQ_REMOVE(&sp->ending, s, by_number);
 		s->ending = false;
 		if (s->closed)
 			session_free(sp, s);
 	}
+	sp->ending_first = sp->ending_n = 0;
 	return 0;
 }
 
@@ -669,10 +681,26 @@ end_collected(struct spool *sp)
  * ---- Sessions and segments begin ----
  */
 
+/* Then what it does later can't fail for want of memory. */
+static int
+make_room_for_session(struct spool *sp)
+{
+	if (sp->n_all == sp->ending_capacity) {
+		size_t capacity = sp->n_all > 0 ? 2 * sp->n_all : 16;
+		struct session **ending = realloc(sp->ending, capacity * sizeof(struct session *));
+
+		if (ending == NULL)
+			return -1;
+		sp->ending = ending;
+		sp->ending_capacity = capacity;
+	}
+	return heap_reserve(&sp->growing, sp->n_all + 1);
+}
+
 static int
 begin_session(struct spool *sp, const struct log_record *r)
 {
-	struct session *s = calloc(1, sizeof *s);
+	struct session *s = make_room_for_session(sp) == 0 ? calloc(1, sizeof *s) : NULL;
 
 	if (s != NULL && sp->last_session == UINT32_MAX) {
 		free(s);
@@ -690,23 +718,9 @@ begin_session(struct spool *sp, const struct log_record *r)
 	s->fd = -1;
 	memcpy(s->handshake, r->session->handshake, sizeof s->handshake);
 	TAILQ_INSERT_TAIL(&sp->all, s, all);
+	sp->n_all++;
 	r->session->user = s;
 	return 0;
-}
-
-static void
-insert_by_boundary(struct spool *sp, struct session *s)
-{
-	struct session *before;
-
-	/* New boundaries are mostly the latest. */
-	TAILQ_FOREACH_REVERSE(before, &sp->growing, sessions, by_boundary)
-	if (before->boundary <= s->boundary)
-		break;
-	if (before != NULL)
-		TAILQ_INSERT_AFTER(&sp->growing, before, s, by_boundary);
-	else
-		TAILQ_INSERT_HEAD(&sp->growing, s, by_boundary);
 }
 
 static int
@@ -740,13 +754,13 @@ begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
 	s->size = 0;
 	s->first_us = t;
 	s->gap_before = r->step.gap;
-	s->boundary = UINT64_MAX;
+	s->boundary.key = UINT64_MAX;
 	if (period > 0) {
 		uint64_t from = sp->options.align ? 0 : s->t0;
 
-		s->boundary = from + ((t - from) / period + 1) * period;
+		s->boundary.key = from + ((t - from) / period + 1) * period;
 	}
-	insert_by_boundary(sp, s);
+	heap_put(&sp->growing, &s->boundary);
 	use_segment(sp, s, fd);
 	return 0;
 }
