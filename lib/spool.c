@@ -293,11 +293,12 @@ void
 spool_close(struct spool *sp)
 {
 	struct session *s;
+	bool ended;
 
 	if (sp == NULL)
 		return;
-	upkeep_free(sp->upkeep);
-	if (!completer_end(sp->completer))
+	ended = upkeep_free(sp->upkeep);
+	if (!completer_end(sp->completer) || !ended)
 		return;
 	if (sp->epoll != -1)
 		close(sp->epoll);
@@ -447,9 +448,11 @@ static int
 look_at_files(struct spool *sp)
 {
 	struct session *s;
-	struct stat st;
+	struct stat st, named;
 
-	if (fstat(sp->index, &st) == 0 && st.st_nlink == 0) {
+	/* Nor would anybody look for lines where the index has been moved to. */
+	if (fstatat(sp->dir.fd, INDEX_FILE, &named, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    fstat(sp->index, &st) == -1 || st.st_ino != named.st_ino || st.st_dev != named.st_dev) {
 		snprintf(sp->failure, sizeof sp->failure, "%s/%s", sp->path, INDEX_FILE);
 		errno = ENOENT;
 		return -1;

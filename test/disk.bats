@@ -188,17 +188,19 @@ start_full() {
 		grep -q 'closed 1011' send.out
 	done
 	# Its lines would be missing.
-	start_listen --spool out -t 0
-	spawn send "$EET_ROOT/test/send.py" --acks 5 --repeat 1000000 "$url" a.eet
-	wait_for grep -q acked send.out
-	rm out/index.jsonl
-	finish listen
-	[ "$status" = 1 ]
-	grep -q '^eet-listen: out/index.jsonl: No such file or directory$' listen.err
-	finish send
-	run -0 eet-rotate -q out < /dev/null
-	: > told
-	"$logs" acked out told a.eet
+	for gone in 'rm out/index.jsonl' 'mv out/index.jsonl moved' 'mv moved out/index.jsonl'; do
+		start_listen --spool out -t 0
+		spawn send "$EET_ROOT/test/send.py" --acks 5 --repeat 1000000 "$url" a.eet
+		wait_for grep -q acked send.out
+		$gone
+		finish listen
+		[ "$status" = 1 ]
+		grep -q '^eet-listen: out/index.jsonl: No such file or directory$' listen.err
+		finish send
+		run -0 eet-rotate -q out < /dev/null
+		: > told
+		"$logs" acked out told a.eet
+	done
 	rm -r out
 	mkfifo pipe
 	in=pipe spawn rotate eet-rotate -t 0 out
