@@ -351,12 +351,12 @@ handled() {
 
 @test "upkeep: a thread that can't be started is no lock" {
 	mkdir out
-	run -1 --separate-stderr bash -c 'ulimit -v 18000; eet-rotate out < /dev/null'
-	[[ $stderr == 'eet-rotate: out: '* ]]
-	[ "$stderr" = 'eet-rotate: out: Resource temporarily unavailable' ]
 	# shellcheck disable=SC2030,SC2031
 	run -1 --separate-stderr flock out eet-rotate out < /dev/null
 	[ "$stderr" = 'eet-rotate: out: another program records into it' ]
+	(ulimit -v 100000 && eet-rotate --version) > /dev/null 2>&1 || skip "no room for a sanitizer"
+	run -1 --separate-stderr bash -c 'ulimit -v 18000; eet-rotate out < /dev/null'
+	[ "$stderr" = 'eet-rotate: out: Resource temporarily unavailable' ]
 }
 
 @test "upkeep: what is pending is kept by a start without --exec, too" {

@@ -974,15 +974,16 @@ eet-wav: b.fifo: not read" ]
 
 @test "wav: -d: what can't be read is named, and the others are written" {
 	local first=out/stream_7_20260131T101500.000Z_s1.eet second=out/stream_7_20260131T101500.000Z_s2.eet
+	local broken=(strace -f -o calls -P "$PWD/$second" -e 'inject=read,pread64,readv,preadv:error=EIO')
 
-	mkdir -p out $second
-	pcm_log 7 8000 1 160 0 2 > $first
+	mkdir out
+	pcm_log 7 8000 1 160 0 2 | tee $second > $first
 	pcm_log 7 8000 1 160 0 3 > other.eet
-	run -1 --separate-stderr eet-wav -d wav out other.eet
-	[ "$stderr" = "eet-wav: $second: offset 0: Is a directory" ]
+	run -1 --separate-stderr "${broken[@]}" eet-wav -d wav out other.eet
+	[ "$stderr" = "eet-wav: $second: offset 0: Input/output error" ]
 	[ "$(soxi -s wav/*_s1.wav wav/other.wav | head -n 2 | tr '\n' ' ')" = "320 480 " ]
 	[ "$(find wav -type f | wc -l)" = 2 ]
-	run -1 eet-wav -o one.wav out
+	run -1 "${broken[@]}" eet-wav -o one.wav out
 	[ ! -e one.wav ]
 }
 
