@@ -83,7 +83,7 @@ numbers() {
 @test "listen: a log is not written to a terminal" {
 	run -2 script -qec 'eet-listen localhost:0 2>&1' /dev/null
 	[[ $output == *'a log is binary'*terminal* ]]
-	run -1 script -qec 'eet-listen localhost:0 -o /dev/tty 2>&1' /dev/null
+	run -2 script -qec 'eet-listen localhost:0 -o /dev/tty 2>&1' /dev/null
 	[[ $output == */dev/tty:\ a\ terminal* ]]
 }
 

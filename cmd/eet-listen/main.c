@@ -189,8 +189,8 @@ parse(int argc, char *argv[], struct settings *set)
 		    "redirect it, or use -o FILE or --spool DIR");
 }
 
-/* Open what the log goes to.  False: said why. */
-static bool
+/* Open what the log goes to.  Returns an exit status; what went wrong was said. */
+static int
 open_sinks(struct server *s, struct settings *set)
 {
 	struct recorder *r;
@@ -199,31 +199,31 @@ open_sinks(struct server *s, struct settings *set)
 
 	if (set->spool != NULL) {
 		if ((r = recorder_open(set->spool, &set->recorder)) == NULL)
-			return false;
+			return CLI_EFAIL;
 		if (output_spool(&s->output, &s->loop, r, set->spool) == -1) {
 			cli_warn("%s", set->spool);
-			return false;
+			return CLI_EFAIL;
 		}
 		if (set->file == NULL)
-			return true;
+			return CLI_OK;
 	}
 	if (set->file != NULL &&
 	    (fd = capture_open(set->file, set->append, &set->server.first_session)) == -1)
-		return false;
+		return CLI_EFAIL;
 	if (isatty(fd)) {
 		cli_warnx("%s: a terminal, and a log is binary", name);
-		return false;
+		return CLI_EUSAGE;
 	}
 	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
 		errno = EBADF; /* closed by whoever started us, see cli_init() */
 		cli_warn("%s", name);
-		return false;
+		return CLI_EFAIL;
 	}
 	if (output_to(&s->output, &s->loop, fd, set->file != NULL, name) == -1) {
 		cli_warn("%s", name);
-		return false;
+		return CLI_EFAIL;
 	}
-	return true;
+	return CLI_OK;
 }
 
 /* Say where we listen: on stderr, and to whoever started us. */
@@ -256,6 +256,7 @@ main(int argc, char *argv[])
 		},
 	};
 	size_t commands;
+	int status;
 
 	cli_init(argv);
 	recorder_defaults(&set.recorder);
@@ -265,9 +266,9 @@ main(int argc, char *argv[])
 	if (server_init(&server, &set.server, set.raw, set.spool != NULL ? 2 : 1, commands) == -1 ||
 	    listener_open(&server.listener, &set.address) == -1)
 		return CLI_EFAIL;
-	if (!open_sinks(&server, &set)) {
+	if ((status = open_sinks(&server, &set)) != CLI_OK) {
 		listener_close(&server.listener);
-		return CLI_EFAIL;
+		return status;
 	}
 	server.command.argv = set.command;
 	server.command.out = set.file != NULL || set.spool != NULL ? STDOUT_FILENO : STDERR_FILENO;
