@@ -2,20 +2,17 @@
 
 #include "fdio.h"
 #include "index.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
-
-/* For a disk that does not answer nobody waits longer. */
-enum { PATIENCE_S = 1 };
 
 struct completer {
 	const struct segment_dir *dir;
@@ -26,7 +23,8 @@ struct completer {
 	pthread_cond_t wake;
 	struct completer_job *sync; /* has its turn before all that waits */
 	struct completer_job *waiting, **waiting_end;
-	size_t jobs; /* waiting or being completed */
+	size_t jobs;  /* waiting or being completed */
+	size_t lines; /* … of these, COMPLETER_LINE */
 	struct completer_job *done, **done_end;
 	bool ending;
 	int error; /* errno of what fails now; with ENOSPC it is tried again, else it is the end */
@@ -276,10 +274,14 @@ announce(struct completer *c)
 		return;
 }
 
-/* The first n jobs of the queue, up to the last of them, are done. */
+/* The first n jobs of the queue are done. */
 static void
-hand_over(struct completer *c, struct completer_job *last, size_t n)
+hand_over(struct completer *c, struct completer_job *const jobs[], size_t n)
 {
+	struct completer_job *last = jobs[n - 1];
+
+	for (size_t i = 0; i < n; i++)
+		c->lines -= jobs[i]->kind == COMPLETER_LINE;
 	*c->done_end = c->waiting;
 	c->done_end = &last->next;
 	c->waiting = last->next;
@@ -374,7 +376,7 @@ work(void *arg)
 		e = errno;
 		pthread_mutex_lock(&c->lock);
 		if (done > 0)
-			hand_over(c, batch[done - 1], done);
+			hand_over(c, batch, done);
 		c->error = status == 0 ? 0 : e;
 		if (status == -1)
 			memcpy(c->failed, failed, sizeof failed);
@@ -391,7 +393,6 @@ completer_new(const struct segment_dir *d, int index)
 {
 	struct completer *c = calloc(1, sizeof *c);
 	pthread_condattr_t attr;
-	sigset_t all, old;
 	int e;
 
 	if (c == NULL)
@@ -407,17 +408,13 @@ completer_new(const struct segment_dir *d, int index)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	e = pthread_create(&c->thread, NULL, work, c);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (e == 0)
+	if (thread_start(&c->thread, work, c) == 0)
 		return c;
-	errno = e;
+	e = errno;
 	pthread_cond_destroy(&c->wake);
 	pthread_mutex_destroy(&c->lock);
 	close(c->event);
+	errno = e;
 err_free:
 	free(c);
 	return NULL;
@@ -428,7 +425,7 @@ is_too_many(const struct completer *c, enum completer_kind kind)
 {
 	switch (kind) {
 	case COMPLETER_SEGMENT:
-	case COMPLETER_SESSION: return c->jobs >= COMPLETER_WAITING;
+	case COMPLETER_SESSION: return c->jobs - c->lines >= COMPLETER_WAITING;
 	case COMPLETER_SYNC: return c->sync != NULL;
 	default: return false;
 	}
@@ -454,6 +451,7 @@ completer_put(struct completer *c, struct completer_job *j, char failed[SEGMENT_
 			c->waiting_end = &j->next;
 		}
 		c->jobs++;
+		c->lines += j->kind == COMPLETER_LINE;
 		pthread_cond_signal(&c->wake);
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -499,6 +497,17 @@ completer_idle(struct completer *c)
 	return idle;
 }
 
+bool
+completer_takes_lines(struct completer *c)
+{
+	bool takes;
+
+	pthread_mutex_lock(&c->lock);
+	takes = c->lines < COMPLETER_WAITING || c->error != 0;
+	pthread_mutex_unlock(&c->lock);
+	return takes;
+}
+
 static void
 free_jobs(struct completer_job *j)
 {
@@ -513,20 +522,14 @@ free_jobs(struct completer_job *j)
 bool
 completer_end(struct completer *c)
 {
-	struct timespec t;
-
 	if (c == NULL)
 		return true;
 	pthread_mutex_lock(&c->lock);
 	c->ending = true;
 	pthread_cond_signal(&c->wake);
 	pthread_mutex_unlock(&c->lock);
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += PATIENCE_S;
-	if (pthread_clockjoin_np(c->thread, NULL, CLOCK_MONOTONIC, &t) != 0) {
-		pthread_detach(c->thread);
+	if (!thread_end(&c->thread, 1))
 		return false;
-	}
 	completer_free_job(c->sync);
 	free_jobs(c->waiting);
 	free_jobs(c->done);

@@ -15,7 +15,7 @@
 
 /*
  * Segments and sessions that may wait; more are refused, which holds back whoever feeds the spool.
- * The other jobs are few, because something has to happen before there is one.
+ * Of lines, whoever has many asks first.
  */
 enum { COMPLETER_WAITING = 4096 };
 
@@ -97,8 +97,14 @@ int completer_take(struct completer *c, struct completer_job **doneo, char faile
 bool completer_idle(struct completer *c);
 
 /*
- * End the thread after what it is at (what waits is dropped), free all.  NULL is fine.  False: the
- * disk keeps it for longer than a second.  Then it is left alone, and all that it uses has to stay.
+ * Is it time for a job that will have a COMPLETER_LINE?  Not while as many of these wait as segments
+ * may; unless something fails, because what the line is about may be what makes room on the disk.
+ */
+bool completer_takes_lines(struct completer *c);
+
+/*
+ * End the thread after what it is at (what waits is dropped), free all.  NULL is fine.  False: as
+ * thread_end().
  */
 bool completer_end(struct completer *c);
 

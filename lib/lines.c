@@ -10,12 +10,13 @@
  */
 #include "lines.h"
 
+#include "thread.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -149,20 +150,6 @@ writer(void *arg)
 	return NULL;
 }
 
-/* Start the thread with every signal blocked: they are the program's business. */
-static int
-start(struct lines *l)
-{
-	sigset_t all, old;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	error = pthread_create(&l->thread, NULL, writer, l);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return error;
-}
-
 struct lines *
 lines_new(int fd)
 {
@@ -182,7 +169,8 @@ lines_new(int fd)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&l->done, &attr);
 	pthread_condattr_destroy(&attr);
-	if ((error = start(l)) != 0) {
+	if (thread_start(&l->thread, writer, l) == -1) {
+		error = errno;
 		destroy(l);
 		errno = error;
 		return NULL;
