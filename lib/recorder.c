@@ -23,6 +23,7 @@ struct recorder {
 	bool full;
 	bool said_slow;
 	bool reader_gone;
+	bool failed; /* something else than the recording */
 	uint64_t damaged;
 };
 
@@ -117,6 +118,10 @@ report(void *arg, const struct spool_report *s)
 	case SPOOL_DETAIL: cli_note(1, "%s", s->text); break;
 	case SPOOL_NOTE: cli_note(0, "%s", s->text); break;
 	case SPOOL_WARNING: cli_warnx("%s", s->text); break;
+	case SPOOL_FAILURE:
+		cli_warnx("%s", s->text);
+		r->failed = true;
+		break;
 	case SPOOL_DAMAGE:
 		cli_warnx("%s", s->text);
 		r->damaged++;
@@ -236,7 +241,7 @@ recorder_close(struct recorder *r, bool whole)
 	if (dropped > 0)
 		cli_warnx("standard output: lines of the list that were dropped: %" PRIu64,
 		    dropped);
-	if (e != 0 || dropped > 0)
+	if (e != 0 || dropped > 0 || r->failed)
 		status = CLI_EFAIL;
 	free(r);
 	return status;

@@ -104,8 +104,8 @@ bool recorder_full(const struct recorder *r);
 
 /*
  * Close the spool and end the list.  whole: all that there was has been put.  Returns the exit
- * status: CLI_OK, CLI_EFAIL when something is left to the next start, which is said, or the list's
- * reader died, CLI_EDATA when what was stored is damaged.
+ * status: CLI_OK, CLI_EFAIL when something is left to the next start or could not be removed, which is
+ * said, or the list's reader died, CLI_EDATA when what was stored is damaged.
  */
 int recorder_close(struct recorder *r, bool whole);
 

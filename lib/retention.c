@@ -1,6 +1,7 @@
 #include "retention.h"
 
 #include "index.h"
+#include "remover.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,12 +13,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 16 };
-
 struct kept {
 	struct name name;
 	uint64_t bytes;
-	bool listed; /* in the index, which matters at the start alone */
+	uint64_t space;  /* what the disk has for them, in whole blocks */
+	const char *why; /* it is being removed, because of that; NULL: it stays */
+	bool listed;     /* in the index, which matters at the start alone */
 };
 
 /* Oldest first; what is removed leaves at the front, mostly. */
@@ -33,39 +34,33 @@ struct retention {
 	const struct segment_dir *dir;
 	struct retention_limits limits;
 	struct queue queues[QUEUES];
-	uint64_t bytes;
-	uint64_t newest_ms; /* of those completed since the start; 0: none */
-	bool parted;        /* queues[MISDATED] is made */
+	uint64_t bytes; /* of those that stay */
+	/* Those that do not. */
+	struct remover *remover;
+	size_t leaving;
+	uint64_t space_leaving; /* so much more will be free */
+	uint64_t newest_ms;     /* of those completed since the start; 0: none */
+	bool parted;            /* queues[MISDATED] is made */
 };
 
-static const char *const extensions[] = { ".eet", ".wav" };
-
-/*
- * Is there a file of a segment, and is it ours: regular, of our user?  Whatever else has such a name
- * is somebody else's, counts for nothing and stays.
- */
-static bool
-is_ours(const struct retention *r, const char *file, struct stat *sto)
+/* A segment with what it takes, which is nothing if it is no longer there. */
+static struct kept
+measure(const struct retention *r, const struct name *n)
 {
-	return fstatat(r->dir->fd, file, sto, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sto->st_mode) &&
-	    sto->st_uid == geteuid();
-}
-
-/* What a segment takes on disk; 0 if it is no longer there. */
-static uint64_t
-size_of(const struct retention *r, const struct name *n)
-{
-	char file[NAME_FILE_SIZE];
-	uint64_t bytes = 0;
+	static const char *const extensions[] = { ".eet", ".wav" };
+	struct kept k = { .name = *n };
 
 	for (size_t i = 0; i < 2; i++) {
+		char file[NAME_FILE_SIZE];
 		struct stat st;
 
 		name_file(n, extensions[i], file);
-		if (is_ours(r, file, &st))
-			bytes += (uint64_t)st.st_size;
+		if (!remover_is_ours(r->dir, file, &st))
+			continue;
+		k.bytes += (uint64_t)st.st_size;
+		k.space += (uint64_t)st.st_blocks * 512;
 	}
-	return bytes;
+	return k;
 }
 
 static int
@@ -95,7 +90,7 @@ append(struct queue *q, struct kept k)
 static int
 take(struct retention *r, const struct name *n)
 {
-	struct kept k = { .name = *n, .bytes = size_of(r, n) };
+	struct kept k = measure(r, n);
 
 	if (append(&r->queues[DATED], k) == -1)
 		return -1;
@@ -176,11 +171,13 @@ retention_new(const struct segment_dir *d, int index, const struct retention_lim
 		size_t stem;
 
 		if (name_suffix(entry->d_name, &stem) == NAME_EET &&
-		    name_parse(entry->d_name, stem, &n) && is_ours(r, entry->d_name, &st))
+		    name_parse(entry->d_name, stem, &n) && remover_is_ours(d, entry->d_name, &st))
 			status = take(r, &n);
 	}
 	if (status == 0)
 		status = errno == 0 ? forget_unlisted(r, index) : -1;
+	if (status == 0 && (r->remover = remover_new(d)) == NULL)
+		status = -1;
 	e = errno;
 	closedir(dir);
 	if (status == 0)
@@ -245,97 +242,124 @@ over(const struct retention *r, const struct kept *oldest, uint64_t now_us)
 	if (r->limits.keep_bytes > 0 && r->bytes > r->limits.keep_bytes)
 		return "keep-bytes";
 	if (r->limits.min_free > 0 && fstatvfs(r->dir->fd, &fs) == 0 &&
-	    (uint64_t)fs.f_bavail * fs.f_frsize < r->limits.min_free)
+	    (uint64_t)fs.f_bavail * fs.f_frsize + r->space_leaving < r->limits.min_free)
 		return "min-free";
 	return NULL;
 }
 
-/* 1, or 0 if a stranger was faster; -1 errno, failed[].  *wavo: there was a WAV. */
-static int
-remove_segment(const struct retention *r, const struct kept *k, bool *wavo,
-    char failed[SEGMENT_PATH])
-{
-	char file[NAME_FILE_SIZE];
-	struct stat st;
-	int was_there = 0;
-
-	*wavo = false;
-	/* The WAV first: what is cut short leaves a log, from which all can be made again. */
-	for (size_t i = 2; i-- > 0;) {
-		name_file(&k->name, extensions[i], file);
-		if (!is_ours(r, file, &st))
-			continue;
-		if (unlinkat(r->dir->fd, file, 0) == 0) {
-			was_there = 1;
-			*wavo = *wavo || i == 1;
-		} else if (errno != ENOENT) {
-			segment_path(r->dir, &k->name, extensions[i], failed);
-			return -1;
-		}
-	}
-	return was_there;
-}
-
-/* As retention_step(), of one queue. */
-static int
-step(struct retention *r, struct queue *q, uint64_t now_us,
-    bool (*needed)(void *arg, const struct name *n),
-    void (*removed)(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why),
-    void *arg, char failed[SEGMENT_PATH])
+/* Have those of a queue that are over a limit removed, as many as may be under way. */
+static void
+choose(struct retention *r, struct queue *q, uint64_t now_us,
+    bool (*needed)(void *arg, const struct name *n), void *arg)
 {
 	size_t at = q->first;
+	const char *why;
 
 	/* Where no limit is passed, who is needed need not be asked. */
 	if (at == q->n || over(r, &q->kept[at], now_us) == NULL)
-		return 1;
-	for (int left = AT_ONCE; left > 0; left--) {
-		struct kept k;
-		const char *why;
-		bool wav;
-		int was_there;
+		return;
+	for (; r->leaving < REMOVER_MOST; at++) {
+		struct kept *k;
 
-		while (at < q->n && needed(arg, &q->kept[at].name))
+		while (at < q->n && (q->kept[at].why != NULL || needed(arg, &q->kept[at].name)))
 			at++;
 		if (at == q->n || (why = over(r, &q->kept[at], now_us)) == NULL)
-			return 1;
-		k = q->kept[at];
-		if ((was_there = remove_segment(r, &k, &wav, failed)) == -1)
-			return -1;
+			return;
+		k = &q->kept[at];
+		k->why = why;
+		r->bytes -= k->bytes;
+		r->leaving++;
+		r->space_leaving += k->space;
+		remover_put(r->remover, &k->name);
+	}
+}
+
+/* The one of that name, which is being removed, and where it is. */
+static struct kept *
+find(struct retention *r, const struct name *n, struct queue **qo)
+{
+	for (struct queue *q = r->queues; q < r->queues + QUEUES; q++)
+		for (size_t i = q->first; i < q->n; i++)
+			if (q->kept[i].why != NULL && name_compare(&q->kept[i].name, n) == 0) {
+				*qo = q;
+				return &q->kept[i];
+			}
+	return NULL;
+}
+
+/* Hear what became of those that were to be removed.  0, or -1 with errno: one was not. */
+static int
+hear(struct retention *r,
+    void (*removed)(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why),
+    void *arg, char failed[SEGMENT_PATH])
+{
+	struct remover_result result;
+	int e = 0;
+
+	while (remover_take(r->remover, &result)) {
+		struct queue *q;
+		struct kept *k = find(r, &result.name, &q);
+
+		r->leaving--;
+		r->space_leaving -= k->space;
+		if (result.error != 0) {
+			r->bytes += k->bytes;
+			k->why = NULL;
+			if (e == 0)
+				segment_path(r->dir, &result.name, result.failed, failed);
+			e = e == 0 ? result.error : e;
+			continue;
+		}
+		if (result.was_there)
+			removed(arg, &result.name, result.had_wav, k->bytes, k->why);
 		/* Those before it stay, a place further on. */
 		memmove(q->kept + q->first + 1, q->kept + q->first,
-		    (at - q->first) * sizeof *q->kept);
+		    (size_t)(k - (q->kept + q->first)) * sizeof *k);
 		q->first++;
-		at++;
-		r->bytes -= k.bytes;
-		if (was_there)
-			removed(arg, &k.name, wav, k.bytes, why);
 	}
-	return 0;
+	errno = e;
+	return e == 0 ? 0 : -1;
 }
 
 int
-retention_step(struct retention *r, uint64_t now_us,
+retention_fd(const struct retention *r)
+{
+	return remover_fd(r->remover);
+}
+
+int
+retention_step(struct retention *r, uint64_t now_us, bool more,
     bool (*needed)(void *arg, const struct name *n),
     void (*removed)(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why),
     void *arg, char failed[SEGMENT_PATH])
 {
-	int status = 1;
-
+	if (hear(r, removed, arg, failed) == -1)
+		return -1;
 	if (!r->parted && r->newest_ms > 0 && part(r, now_us) == -1) {
 		snprintf(failed, SEGMENT_PATH, "%s", r->dir->path);
 		return -1;
 	}
-	for (size_t i = 0; status == 1 && i < QUEUES; i++)
-		status = step(r, &r->queues[i], now_us, needed, removed, arg, failed);
-	return status;
+	for (size_t i = 0; more && i < QUEUES; i++)
+		choose(r, &r->queues[i], now_us, needed, arg);
+	return 0;
 }
 
-void
+bool
+retention_idle(const struct retention *r)
+{
+	return r->leaving == 0;
+}
+
+bool
 retention_free(struct retention *r)
 {
+	bool ended;
+
 	if (r == NULL)
-		return;
+		return true;
+	ended = remover_end(r->remover);
 	for (size_t i = 0; i < QUEUES; i++)
 		free(r->queues[i].kept);
 	free(r);
+	return ended;
 }

@@ -3,9 +3,9 @@
  * each, and index.jsonl (eet-formats(5), "Spool").  It is fed with the
  * records of a log, from whatever hand; time enters only as the records' own.
  *
- * Two threads: the caller's, which takes records and writes frames, and the
- * spool's own, which completes segments (fsync, decode, rename).  All calls are
- * made from the caller's thread; none waits for the completing, but spool_close().
+ * The caller's thread takes records and writes frames; one of the spool's own completes segments
+ * (fsync, decode, rename), and others remove those that are no longer kept.  All calls are made from
+ * the caller's thread; none waits for these, but spool_close().
  */
 #ifndef EET_SPOOL_H
 #define EET_SPOOL_H
@@ -28,6 +28,7 @@ enum spool_report_kind {
 	SPOOL_NOTE,    /* something to know: text */
 	SPOOL_DETAIL,  /* something to know for who wants to know all: text */
 	SPOOL_WARNING, /* something is wrong, nothing of this run is lost: text */
+	SPOOL_FAILURE, /* … because the system said no: text */
 	SPOOL_DAMAGE   /* stored data is damaged: text */
 };
 
@@ -100,8 +101,9 @@ int spool_fd(const struct spool *sp);
 
 /*
  * Deliver reports, start commands, remove what is no longer kept.  1: everything that ended is
- * completed, and its commands have succeeded; 0: more is to be done; -1: completing failed: ENOSPC, EDQUOT: it waits for space and
- * goes on by itself; anything else: for good, spool_failure() says what.
+ * completed, its commands have succeeded, and what was to be removed is; 0: more is to be done; -1:
+ * completing failed: ENOSPC, EDQUOT: it waits for space and goes on by itself; anything else: for
+ * good, spool_failure() says what.
  */
 int spool_reap(struct spool *sp);
 
@@ -110,9 +112,9 @@ const char *spool_failure(const struct spool *sp);
 
 /*
  * Free sp, unlock.  What is unfinished then, in sessions that were not closed or because completing
- * failed, is left for the next spool_open() to recover; a completing under way is finished first, but
- * one that waits for space, or takes longer than a second, is given up; the latter is not even freed,
- * because only the end of the process ends it.  NULL is fine.
+ * failed, is left for the next spool_open() to recover; a completing or removing under way is finished
+ * first, but one that waits for space, or takes longer than a second, is given up; the latter is not
+ * even freed, because only the end of the process ends it.  NULL is fine.
  */
 void spool_close(struct spool *sp);
 

@@ -29,7 +29,8 @@ struct upkeep {
 	void *waiting;     /* without one: names of segments whose command waits, tsearch(3) */
 	struct retention *retention;     /* NULL: everything is kept */
 	uint64_t wall_start, boot_start; /* when the keeping began, on both clocks */
-	int said; /* errno of a removal that failed, so that it is said once */
+	bool failed;                     /* a removal has, in this second */
+	int said;                        /* errno of it, so that it is said once */
 };
 
 __attribute__((format(printf, 4, 5))) static void
@@ -215,7 +216,8 @@ begin_retention(struct upkeep *u, int index)
 	u->boot_start = read_clock(CLOCK_BOOTTIME);
 	u->retention = retention_new(u->dir, index, l);
 	u->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (u->retention == NULL || u->timer == -1 || watch(u, u->timer) == -1)
+	if (u->retention == NULL || u->timer == -1 || watch(u, u->timer) == -1 ||
+	    watch(u, retention_fd(u->retention)) == -1)
 		return -1;
 	if (u->exec == NULL && look_at_pending(u, index) == -1)
 		return -1;
@@ -249,21 +251,24 @@ name_abandoned(void *arg, const struct name *n)
 	    "its command was not run, or did not succeed; the next start runs it");
 }
 
-void
+bool
 upkeep_free(struct upkeep *u)
 {
+	bool ended;
+
 	if (u == NULL)
-		return;
+		return true;
 	if (u->exec != NULL)
 		exec_each(u->exec, name_abandoned, u);
 	exec_free(u->exec);
 	tdestroy(u->waiting, free);
-	retention_free(u->retention);
+	ended = retention_free(u->retention);
 	if (u->timer != -1)
 		close(u->timer);
 	if (u->epoll != -1)
 		close(u->epoll);
 	free(u);
+	return ended;
 }
 
 /*
@@ -327,26 +332,22 @@ removed(void *arg, const struct name *n, bool has_wav, uint64_t bytes, const cha
 static void
 keep_limits(struct upkeep *u)
 {
-	char failed[SEGMENT_PATH];
+	char failed[SEGMENT_PATH], text[SEGMENT_PATH + 128];
 	uint64_t expirations;
-	int status;
 
-	if (read(u->timer, &expirations, sizeof expirations) == -1)
-		expirations = 0; /* not due, but a segment more may be one too many */
-	status = retention_step(u->retention, careful_now(u), needed, removed, u, failed);
-	if (status == -1 && errno != u->said) {
-		char text[SEGMENT_PATH + 128];
-
-		u->said = errno;
-		snprintf(text, sizeof text, "%s: can't be removed: %s", failed, strerror(errno));
-		u->options->report(u->options->arg,
-		    &(struct spool_report){ .kind = SPOOL_WARNING, .text = text });
-	}
-	if (status == 0) { /* more is to be removed: at once, but others first */
-		struct itimerspec soon = { .it_value.tv_nsec = 1, .it_interval.tv_sec = 1 };
-
-		timerfd_settime(u->timer, 0, &soon, NULL);
-	}
+	/* Not due, perhaps, but a segment more may be one too many. */
+	if (read(u->timer, &expirations, sizeof expirations) != -1)
+		u->failed = false;
+	if (retention_step(u->retention, careful_now(u),
+		!u->failed && completer_takes_lines(u->completer), needed, removed, u, failed) == 0)
+		return;
+	u->failed = true;
+	if (errno == u->said)
+		return;
+	u->said = errno;
+	snprintf(text, sizeof text, "%s: can't be removed: %s", failed, strerror(errno));
+	u->options->report(u->options->arg,
+	    &(struct spool_report){ .kind = SPOOL_FAILURE, .text = text });
 }
 
 bool
@@ -356,5 +357,6 @@ upkeep_step(struct upkeep *u)
 		exec_step(u->exec, exec_done, exec_failed, u);
 	if (u->retention != NULL)
 		keep_limits(u);
-	return u->exec == NULL || exec_pending(u->exec) == 0;
+	return (u->exec == NULL || exec_pending(u->exec) == 0) &&
+	    (u->retention == NULL || retention_idle(u->retention));
 }

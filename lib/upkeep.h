@@ -27,10 +27,13 @@ int upkeep_completed(struct upkeep *u, const struct name *n, bool has_wav);
 /* Readable when upkeep_step() has something to do. */
 int upkeep_fd(const struct upkeep *u);
 
-/* Do what is due; never waits.  False: commands are still to be run. */
+/* Do what is due; never waits.  False: commands are still to be run, or segments being removed. */
 bool upkeep_step(struct upkeep *u);
 
-/* End; commands that were still to be run are named (the next start runs them).  NULL is fine. */
-void upkeep_free(struct upkeep *u);
+/*
+ * End; commands that were still to be run are named (the next start runs them).  NULL is fine.  False:
+ * as thread_end(); d has to stay.
+ */
+bool upkeep_free(struct upkeep *u);
 
 #endif

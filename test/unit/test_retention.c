@@ -4,10 +4,14 @@
 #include "scratch.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 #include <cmocka.h>
@@ -18,13 +22,42 @@ static char told[8192];
 
 static int refusal; /* errno of unlinkat(2); 0: it does what it is told */
 
+/* The disk: a thread that removes something waits for it. */
+static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER;
+static pthread_t tester; /* does not */
+static bool stepping;
+static atomic_ullong freed; /* what was unlinked took so much */
+static bool is_full;        /* nothing else is free */
+
 int
 unlinkat(int fd, const char *file, int flags)
 {
-	if (refusal == 0)
-		return (int)syscall(SYS_unlinkat, fd, file, flags);
-	errno = refusal;
-	return -1;
+	struct stat st;
+
+	if (pthread_equal(pthread_self(), tester)) {
+		assert_false(stepping);
+	} else {
+		pthread_mutex_lock(&disk);
+		pthread_mutex_unlock(&disk);
+	}
+	if (refusal != 0) {
+		errno = refusal;
+		return -1;
+	}
+	if (fstatat(fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		freed += (unsigned long long)st.st_blocks * 512;
+	return (int)syscall(SYS_unlinkat, fd, file, flags);
+}
+
+int
+fstatvfs(int fd, struct statvfs *o)
+{
+	int status = statvfs("/proc/self/fd", o);
+
+	(void)fd;
+	o->f_frsize = 1;
+	o->f_bavail = is_full ? freed : INT64_MAX - 1;
+	return status;
 }
 
 static const struct name *spared; /* this one is needed */
@@ -95,16 +128,38 @@ begin(const struct segment_dir *d, struct retention_limits l)
 	return r;
 }
 
+static char failed[SEGMENT_PATH];
+
+/* Once.  0, or errno. */
+static int
+one_step(struct retention *r, uint64_t now_us)
+{
+	int status;
+
+	stepping = true;
+	status = retention_step(r, now_us, true, needed, removed, told, failed);
+	stepping = false;
+	return status == 0 ? 0 : errno;
+}
+
+static void
+wait_for(struct retention *r)
+{
+	struct pollfd p = { .fd = retention_fd(r), .events = POLLIN };
+
+	assert_int_equal(poll(&p, 1, 10000), 1);
+}
+
 /* To the end; how often it was called again. */
 static int
 step(struct retention *r, uint64_t now_us)
 {
-	char failed[SEGMENT_PATH];
-	int calls = 0, n;
+	int calls = 0;
 
-	while ((n = retention_step(r, now_us, needed, removed, told, failed)) == 0)
+	while (assert_int_equal(one_step(r, now_us), 0), !retention_idle(r)) {
+		wait_for(r);
 		calls++;
-	assert_int_equal(n, 1);
+	}
 	return calls;
 }
 
@@ -309,16 +364,22 @@ many_and_strangers(void **state)
 {
 	struct scratch s = scratch_new();
 	struct segment_dir d = { .fd = s.fd, .path = s.path };
-	char failed[SEGMENT_PATH], file[NAME_SIZE + 8];
+	char file[NAME_SIZE + 8];
 	struct retention *r;
 	struct name n, last;
-	char *list;
+	char *list, line[64], *end = told;
 
 	(void)state;
-	for (unsigned i = 0; i < 40; i++)
-		last = segment(&s, 1, 39 - i, 0);
+	for (unsigned i = 0; i < 200; i++)
+		last = segment(&s, 1, 199 - i, 0);
 	r = begin(&d, (struct retention_limits){ .keep_bytes = 50 });
-	assert_true(step(r, 0) >= 2); /* some at a time */
+	assert_true(step(r, 0) >= 3); /* some at a time */
+	for (unsigned i = 0; i < 200; i++) {
+		snprintf(line, sizeof line, "1+%u 100 keep-bytes\n", i);
+		assert_memory_equal(end, line, strlen(line));
+		end += strlen(line);
+	}
+	assert_string_equal(end, "");
 	list = scratch_list(&s);
 	assert_string_equal(list, "");
 	free(list);
@@ -357,14 +418,72 @@ many_and_strangers(void **state)
 	r = begin(&d, (struct retention_limits){ .keep_age_us = 1 });
 	refusal = EPERM;
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(retention_step(r, (MS + 1) * 1000, needed, removed, told, failed),
-		    -1);
-		assert_int_equal(errno, EPERM);
+		assert_int_equal(one_step(r, (MS + 1) * 1000), 0);
+		wait_for(r);
+		failed[0] = '\0';
+		assert_int_equal(one_step(r, (MS + 1) * 1000), EPERM);
 		assert_non_null(strstr(failed, file));
+		assert_true(retention_idle(r));
 	}
 	refusal = 0;
 	step(r, (MS + 1) * 1000);
 	retention_free(r);
+	scratch_free(&s);
+}
+
+/* Whatever the disk does, nobody waits, and no more is chosen than is over a limit. */
+static void
+slow_disk(void **state)
+{
+	struct scratch s = scratch_new();
+	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	struct retention *r;
+	struct stat st;
+	struct name n;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++)
+		n = segment(&s, 1, i, 0);
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 700 });
+	pthread_mutex_lock(&disk);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(one_step(r, 0), 0);
+	/* What is being removed counts no more. */
+	n = segment(&s, 1, 10, 0);
+	assert_int_equal(retention_add(r, &n), 0);
+	assert_int_equal(one_step(r, 0), 0);
+	assert_string_equal(told, "");
+	assert_false(retention_idle(r));
+	pthread_mutex_unlock(&disk);
+	step(r, 0);
+	assert_string_equal(told,
+	    "1+0 100 keep-bytes\n1+1 100 keep-bytes\n1+2 100 keep-bytes\n1+3 100 keep-bytes\n");
+	retention_free(r);
+
+	/* Free is what will be, too: one segment and a part of another are enough. */
+	assert_int_equal(fstatat(s.fd, "stream_1_20260131T101500.004Z_s1.eet", &st, 0), 0);
+	is_full = true;
+	freed = 0;
+	r = begin(&d, (struct retention_limits){ .min_free = (uint64_t)st.st_blocks * 512 + 1 });
+	pthread_mutex_lock(&disk);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(one_step(r, 0), 0);
+	pthread_mutex_unlock(&disk);
+	step(r, 0);
+	assert_string_equal(told, "1+4 100 min-free\n1+5 100 min-free\n");
+	retention_free(r);
+
+	/* While there is to be no more, there is none, and what is under way at the end goes. */
+	is_full = false;
+	r = begin(&d, (struct retention_limits){ .keep_bytes = 400 });
+	assert_int_equal(retention_step(r, 0, false, needed, removed, told, failed), 0);
+	assert_true(retention_idle(r));
+	assert_int_equal(one_step(r, 0), 0);
+	wait_for(r);
+	assert_true(retention_free(r));
+	assert_string_equal(told, "");
+	assert_false(scratch_has(&s, "stream_1_20260131T101500.006Z_s1.eet"));
+	assert_true(scratch_has(&s, "stream_1_20260131T101500.007Z_s1.eet"));
 	scratch_free(&s);
 }
 
@@ -378,8 +497,10 @@ main(void)
 		cmocka_unit_test(by_free_space),
 		cmocka_unit_test(not_what_is_needed),
 		cmocka_unit_test(many_and_strangers),
+		cmocka_unit_test(slow_disk),
 	};
 
+	tester = pthread_self();
 	lines = memfd_create("index", MFD_CLOEXEC);
 	return cmocka_run_group_tests_name("retention", tests, NULL, NULL);
 }

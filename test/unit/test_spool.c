@@ -92,6 +92,7 @@ report(void *arg, const struct spool_report *r)
 		note("session", strstr(r->line, "\"session\":"));
 		break;
 	case SPOOL_WARNING: note("warning", r->text); break;
+	case SPOOL_FAILURE: note("failure", r->text); break;
 	case SPOOL_DAMAGE: note("damage", r->text); break;
 	default: note("note", r->text); break;
 	}

@@ -1,0 +1,176 @@
+#include "remover.h"
+
+#include "thread.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { THREADS = 4 };
+
+struct removal {
+	struct remover_result result;
+	bool is_done;
+};
+
+struct remover {
+	const struct segment_dir *dir;
+	int event; /* eventfd: the first one is done */
+	pthread_t threads[THREADS];
+	size_t n_threads;
+	pthread_mutex_t lock; /* all below */
+	pthread_cond_t wake;
+	/* A ring; the counts only grow.  [first, next) is being done, or is, [next, end) waits. */
+	struct removal removals[REMOVER_MOST];
+	size_t first, next, end;
+	bool ending;
+};
+
+bool
+remover_is_ours(const struct segment_dir *d, const char *file, struct stat *sto)
+{
+	return fstatat(d->fd, file, sto, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sto->st_mode) &&
+	    sto->st_uid == geteuid();
+}
+
+static void
+remove_segment(const struct segment_dir *d, struct remover_result *r)
+{
+	/* The WAV first: what is cut short leaves a log, from which all can be made again. */
+	static const char *const extensions[] = { ".wav", ".eet" };
+	char file[NAME_FILE_SIZE];
+	struct stat st;
+
+	for (size_t i = 0; i < 2; i++) {
+		name_file(&r->name, extensions[i], file);
+		if (!remover_is_ours(d, file, &st))
+			continue;
+		if (unlinkat(d->fd, file, 0) == 0) {
+			r->was_there = true;
+			r->had_wav = r->had_wav || i == 0;
+		} else if (errno != ENOENT) {
+			r->error = errno;
+			r->failed = extensions[i];
+			return;
+		}
+	}
+}
+
+static struct removal *
+at(struct remover *r, size_t count)
+{
+	return &r->removals[count % REMOVER_MOST];
+}
+
+static void
+announce(struct remover *r)
+{
+	uint64_t one = 1;
+
+	/* Fails only when the counter is full, and then it is readable anyway. */
+	if (write(r->event, &one, sizeof one) == -1)
+		return;
+}
+
+static void *
+work(void *arg)
+{
+	struct remover *r = arg;
+
+	pthread_mutex_lock(&r->lock);
+	for (;;) {
+		struct removal *mine;
+
+		while (!r->ending && r->next == r->end)
+			pthread_cond_wait(&r->wake, &r->lock);
+		if (r->ending)
+			break;
+		mine = at(r, r->next++);
+		pthread_mutex_unlock(&r->lock);
+		remove_segment(r->dir, &mine->result);
+		pthread_mutex_lock(&r->lock);
+		mine->is_done = true;
+		if (at(r, r->first)->is_done)
+			announce(r);
+	}
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}
+
+struct remover *
+remover_new(const struct segment_dir *d)
+{
+	struct remover *r = calloc(1, sizeof *r);
+	int e;
+
+	if (r == NULL)
+		return NULL;
+	r->dir = d;
+	if ((r->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1) {
+		free(r);
+		return NULL;
+	}
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_cond_init(&r->wake, NULL);
+	for (; r->n_threads < THREADS; r->n_threads++)
+		if (thread_start(&r->threads[r->n_threads], work, r) == -1) {
+			e = errno;
+			remover_end(r);
+			errno = e;
+			return NULL;
+		}
+	return r;
+}
+
+void
+remover_put(struct remover *r, const struct name *n)
+{
+	pthread_mutex_lock(&r->lock);
+	*at(r, r->end++) = (struct removal){ .result.name = *n };
+	pthread_cond_signal(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+}
+
+int
+remover_fd(const struct remover *r)
+{
+	return r->event;
+}
+
+bool
+remover_take(struct remover *r, struct remover_result *o)
+{
+	uint64_t n;
+	bool is_done;
+
+	pthread_mutex_lock(&r->lock);
+	is_done = r->first < r->next && at(r, r->first)->is_done;
+	if (is_done)
+		*o = at(r, r->first++)->result;
+	else if (read(r->event, &n, sizeof n) == -1)
+		n = 0; /* nothing was announced: fine */
+	pthread_mutex_unlock(&r->lock);
+	return is_done;
+}
+
+bool
+remover_end(struct remover *r)
+{
+	if (r == NULL)
+		return true;
+	pthread_mutex_lock(&r->lock);
+	r->ending = true;
+	pthread_cond_broadcast(&r->wake);
+	pthread_mutex_unlock(&r->lock);
+	if (!thread_end(r->threads, r->n_threads))
+		return false;
+	pthread_cond_destroy(&r->wake);
+	pthread_mutex_destroy(&r->lock);
+	close(r->event);
+	free(r);
+	return true;
+}
