@@ -293,3 +293,38 @@ reply() {
 	stop listen
 	[ "$status" = 0 ]
 }
+
+@test "listen: what libwebsockets refuses or takes by itself is what the manual says" {
+	start_listen -q -o log
+	py "$port" <<-'PY'
+		import sys
+		from wsclient import *
+		port = sys.argv[1]
+		def refused(status, **how):
+		    try:
+		        connect(port, **how)
+		    except Refused as e:
+		        assert e.status == status, e
+		    else:
+		        assert False, how
+		refused(403, path="/ws/%zz")
+		refused(403, path="/ws/%")
+		connect(port, extra=f"X-Y: {'y' * 3500}\r\n").close()
+		refused(0, extra=f"X-Y: {'y' * 4500}\r\n")
+		assert http(port, b"TRACE /ws HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 403
+		ws = connect(port)
+		ws.send(handshake(), mask=False)
+		ws.send(frame(0), mask=False)
+		assert ws.close() == (1000, "")
+		ws = connect(port)
+		ws.raw(ws_frame(PING, bytes(125)) + ws_frame(PING, b"not answered"))
+		assert ws.recv() == (PONG, bytes(125))
+		assert ws.close() == (1000, "")
+		for op in PING, PONG, CLOSE:
+		    ws = connect(port)
+		    ws.send(bytes(126), op)
+		    assert ws.closed() == (1006, "")
+	PY
+	stop listen
+	[ "$status" = 0 ]
+}
