@@ -97,7 +97,7 @@ setup:
 demo:
 	.ci/setup build demo
 	$(MAKE) all
-	PATH=$(EET_BIN):$$PATH PYTHON=$(PYTHON) examples/demo.sh
+	PATH="$(EET_BIN):$$PATH" PYTHON="$(PYTHON)" examples/demo.sh
 
 check:
 	.ci/setup build demo check
@@ -160,7 +160,7 @@ torture: all $(SHIMS) $(LOADS)
 	@B=$B test/torture/run
 
 bench: all $(LOADS)
-	PATH=$(EET_BIN):$(abspath $B/test/bench):$$PATH test/bench/run
+	PATH="$(EET_BIN):$(abspath $B/test/bench):$$PATH" test/bench/run
 
 lint: lint-format lint-tidy lint-shell lint-man lint-rules lint-gcc lint-clang
 
@@ -214,7 +214,7 @@ distcheck: dist
 	rm -rf $B/distcheck
 	mkdir $B/distcheck
 	tar -xf $B/eet-$(VERSION).tar.gz -C $B/distcheck
-	$(MAKE) -C $B/distcheck/eet-$(VERSION) B=build PREFIX=/usr DESTDIR=$(abspath $B)/distcheck install
+	$(MAKE) -C $B/distcheck/eet-$(VERSION) B=build PREFIX=/usr DESTDIR="$(abspath $B)/distcheck" install
 	for p in $B/distcheck/usr/bin/*; do $$p --version || exit; done
 
 clean:

@@ -109,3 +109,14 @@ fake_debian() {
 	run -2 "$EET_ROOT/.ci/setup" build everything
 	[ "$output" = 'setup: no group everything' ]
 }
+
+@test "ci: make demo works in a folder with a space in its name" {
+	mkdir -p 'a tree/.ci' 'a tree/examples'
+	cp "$EET_ROOT/Makefile" 'a tree'
+	printf '#!/bin/sh\n' > 'a tree/.ci/setup'
+	# shellcheck disable=SC2016 # for the inner shell
+	printf '#!/bin/sh\necho "$PATH"\n' > 'a tree/examples/demo.sh'
+	chmod +x 'a tree/.ci/setup' 'a tree/examples/demo.sh'
+	run -0 make -s -C 'a tree' B=build demo
+	[[ $output == *"$PWD/a tree/build/bin:"* ]]
+}
