@@ -59,7 +59,7 @@ enum recorder_option {
 	"                       the one that each segment shows\n" \
 	"      --exec CMD       run sh -c CMD for each completed segment, with the log as\n" \
 	"                       $1 and the WAV as $2, again until it succeeds\n" \
-	"      --exec-jobs N    run so many at once (4)\n" \
+	"      --exec-jobs N    run so many at once (4, at most 256)\n" \
 	"      --keep-bytes SIZE, --keep-age TIME, --min-free SIZE\n" \
 	"                       remove the oldest complete segments when they are more\n" \
 	"                       or older than that, or leave less space free (0: no\n" \
