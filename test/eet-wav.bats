@@ -652,7 +652,7 @@ cuts() {
 	[ "$(soxi -s out.wav)" = 2240 ]
 	run -3 --separate-stderr bash -c "cat '$golden/badlen.eet' | eet-wav | tail -c +45 | cmp - <(tail -c +45 out.wav); exit \${PIPESTATUS[1]}"
 	[ "${stderr_lines[0]}" = "eet-wav: standard input: offset 1264: frame length 1000000, at most 164" ]
-	run -3 --separate-stderr eet-wav -o index.wav "$golden/stereo_pcm.eet"
+	run -3 --separate-stderr eet-wav -o index.wav "$golden/badindex.eet"
 	[[ $stderr == *"badindex.eet: offset 736: frame seq 4: ADPCM step index, at most 88, decoded as that"* ]]
 	[ "$(soxi -s index.wav)" = 6400 ]
 	run -3 --separate-stderr eet-wav -d damaged "$golden/garbage.mux"

@@ -266,10 +266,11 @@ opened(const char *call, int fd, const char *file, int flags, va_list ap)
 {
 	mode_t mode = 0;
 
-	if ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE)
+	if ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE) {
 		mode = va_arg(ap, mode_t);
-	if ((flags & O_CREAT) != 0 && point(call, -1, file) == -1)
-		return -1;
+		if (point(call, -1, file) == -1)
+			return -1;
+	}
 	return (int)syscall(SYS_openat, fd, file, flags, mode);
 }
 
