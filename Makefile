@@ -103,15 +103,17 @@ check:
 	.ci/setup build demo check
 	@B=$B MAKE=$(MAKE) .ci/check unit bats pytest pytest-newest fuzz-short lint-man
 
+# What one says stays together.
 unit: $(UNITS)
-	@failed=0; for t in $(UNITS); do echo "# $$t"; \
-		CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 $(RUNNER) $$t || { echo "# exit $$?"; failed=1; }; \
-	done; exit $$failed
+	@printf '%s\n' $(UNITS) | xargs -P "$$(nproc)" -I{} sh -c ' \
+		said=$$(CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 $(RUNNER) {} 2>&1); status=$$?; \
+		exec 9< Makefile; flock 9; printf "# %s\n%s\n" {} "$$said"; \
+		[ $$status = 0 ] || { echo "# exit $$status"; exit 1; }'
 
 # Most tests wait most of the time.
 bats: all $(SHIMS) $(LOADS)
 	@bats --formatter tap \
-		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$(($$(nproc) + 2))) $(TESTS)
+		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$((3 * $$(nproc)))) $(TESTS)
 
 pytest: all
 	@timeout 600 $(PYTHON) -m pytest -v --color=no -p no:cacheprovider client/tests
