@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 /* After SIGTERM the input is given so long to end; completing may take so long without a word. */
-enum { PATIENCE_MS = 5000, SLOW_MS = 5000 };
+enum { PATIENCE_MS = 5000, SLOW_MS = 5000, RETRY_MS = 1000 };
 
 #define INPUT_NAME "standard input"
 
@@ -31,6 +31,7 @@ struct rotate {
 	int signals;
 	int stops;        /* SIGINT and SIGTERM so far */
 	uint64_t stop_by; /* milliseconds, monotonic; when there was one */
+	uint64_t waits;   /* … since then, for the completing; 0: it does not */
 	bool hang_up;     /* SIGHUP: to be taken to the spool */
 	uint64_t last_us; /* time of the last record */
 	uint64_t stored;  /* offset in the input up to which the kernel has all */
@@ -89,24 +90,33 @@ reap(struct rotate *ro, bool writes)
 	return true;
 }
 
+/* Until the spool has something to do. */
 static void
-wait_for_completing(struct rotate *ro)
+wait_for_spool(struct rotate *ro, int timeout)
 {
 	struct pollfd p[] = {
 		{ .fd = ro->signals, .events = POLLIN },
 		{ .fd = spool_fd(ro->spool), .events = POLLIN },
 	};
 
-	if (poll(p, 2, SLOW_MS) == 0)
-		recorder_say_slow(ro->recorder);
+	poll(p, 2, timeout);
 	take_signals(ro);
+}
+
+static void
+wait_for_completing(struct rotate *ro)
+{
+	if (ro->waits == 0)
+		ro->waits = now_ms();
+	wait_for_spool(ro, RETRY_MS);
+	if (now_ms() - ro->waits >= SLOW_MS)
+		recorder_say_slow(ro->recorder);
 }
 
 /* What is done while something can't go on; then it is tried again.  False: give up. */
 static bool
 wait_for_room(struct rotate *ro, int error)
 {
-	struct pollfd signals = { .fd = ro->signals, .events = POLLIN };
 	bool queued = error == EAGAIN;
 
 	if (!recorder_waits(ro->recorder, error))
@@ -114,8 +124,8 @@ wait_for_room(struct rotate *ro, int error)
 	if (!gives_up(ro)) {
 		if (queued)
 			wait_for_completing(ro);
-		else if (poll(&signals, 1, 1000) > 0)
-			take_signals(ro);
+		else
+			wait_for_spool(ro, RETRY_MS);
 		if (!reap(ro, queued))
 			return false;
 	}
@@ -128,6 +138,7 @@ put(struct rotate *ro, const struct log_record *rec)
 	while (spool_put(ro->spool, rec) == -1)
 		if (!wait_for_room(ro, errno))
 			return false;
+	ro->waits = 0;
 	return true;
 }
 

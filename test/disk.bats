@@ -379,18 +379,13 @@ twenty_sessions() {
 
 # --- stalled ---
 
-@test "disk: while a sync does not return, streams, echo and new clients are served, then all is complete" {
-	EET_ACTION=stall EET_CALLS='fsync fdatasync'
-	faulty start_listen --spool out -s 20k --sync 1
-	: > flag
-	spawn send "$EET_ROOT/test/send.py" --acks 20 "$url" a.eet b.eet
-	finish send
-	[ "$status" = 0 ]
-	py "$port" <<-'PY'
+# serves N: so many new streams, one after the other, and their pings are answered at once.
+serves() {
+	py "$port" "$1" <<-'PY'
 		import sys, time
 		from wsclient import *
 		slowest = 0
-		for i in range(20):
+		for i in range(int(sys.argv[2])):
 		    begin = time.monotonic()
 		    ws = connect(sys.argv[1])
 		    ws.send(handshake(stream_id=9))
@@ -403,6 +398,16 @@ twenty_sessions() {
 	PY
 	[ "$(healthz)" = $'ok\n 200' ]
 	idle "${pids[listen]}"
+}
+
+@test "disk: while a sync does not return, streams, echo and new clients are served, then all is complete" {
+	EET_ACTION=stall EET_CALLS='fsync fdatasync'
+	faulty start_listen --spool out -s 20k --sync 1
+	: > flag
+	spawn send "$EET_ROOT/test/send.py" --acks 20 "$url" a.eet b.eet
+	finish send
+	[ "$status" = 0 ]
+	serves 20
 	# Nothing is called complete that is not synced.
 	refute compgen -G 'out/*.wav'
 	[ ! -s out/index.jsonl ]
@@ -446,6 +451,81 @@ twenty_sessions() {
 	done
 }
 
+# How many lines of the index are of that event.
+count() {
+	grep -c "\"event\":\"$1\"" out/index.jsonl
+}
+
+sessions_end() {
+	[ "$(count session)" -ge "$1" ]
+}
+
+@test "disk: while an unlink does not return, streams are served and completed; then the limits are kept" {
+	# Without WAVs, completing unlinks nothing.
+	EET_ACTION=stall EET_CALLS=unlinkat
+	faulty start_listen --spool out -s 20k --no-wav --keep-bytes 1
+	: > flag
+	spawn send "$EET_ROOT/test/send.py" --acks 20 "$url" a.eet b.eet
+	finish send
+	[ "$status" = 0 ]
+	wait_for sessions_end 2
+	serves 5
+	[ "$(count removed)" = 0 ]
+	kill -TERM "${pids[listen]}"
+	rm flag
+	finish listen
+	[ "$status" = 0 ]
+	[ "$(cd out && echo *)" = index.jsonl ]
+	[ "$(count segment)" -gt 5 ]
+	for event in segment removed; do
+		jq -r "select(.event == \"$event\") | .eet" out/index.jsonl | sort > $event
+	done
+	cmp segment removed
+}
+
+@test "disk: a second signal ends what an unlink holds up, exit 1; the next start removes it" {
+	EET_ACTION=stall EET_CALLS=unlinkat
+	eet-rotate -q -s 20k --no-wav out < a.eet
+	complete > before
+	: > flag
+	faulty spawn rotate eet-rotate -q --keep-bytes 1 out
+	# It is there, and all that it was to read.
+	wait_for stalls "${pids[rotate]}"
+	kill -TERM "${pids[rotate]}"
+	idle "${pids[rotate]}"
+	refute gone "${pids[rotate]}"
+	kill -TERM "${pids[rotate]}"
+	[ "$(milliseconds wait_for gone "${pids[rotate]}")" -lt 2000 ]
+	finish rotate
+	[ "$status" = 1 ]
+	says rotate 'what is not completed will be by the next start'
+	complete | cmp - before
+	rm flag
+	run -0 eet-rotate -q --keep-bytes 1 out < /dev/null
+	[ "$(cd out && echo *)" = index.jsonl ]
+}
+
+# stalls PID: it has its threads, and each of them waits.
+stalls() {
+	[ "$(grep -lE '^State:.S' "/proc/$1"/task/*/status | wc -l)" -gt 3 ]
+}
+
+@test "disk: what can't be removed is told once, with its path, and exit 1; the next start removes it" {
+	EET_ACTION=EIO EET_CALLS=unlinkat
+	eet-rotate -q -s 20k out < a.eet
+	complete > before
+	: > flag
+	faulty spawn rotate eet-rotate -q --keep-bytes 1 out
+	finish rotate
+	[ "$status" = 1 ]
+	says_once rotate '.'
+	says rotate '^eet-rotate: out/.*\.wav: can.t be removed: Input/output error$'
+	complete | cmp - before
+	rm flag
+	run -0 eet-rotate -q --keep-bytes 1 out < /dev/null
+	[ "$(cd out && echo *)" = index.jsonl ]
+}
+
 # As many as can wait to be completed, or nearly.
 queue_is_full() {
 	[ "$(find out -name '*.eet*' | wc -l)" -gt 4096 ]
@@ -467,7 +547,7 @@ queue_is_full() {
 	out=/dev/fd/7 spawn feed cat log
 	pid=${pids[rotate]}
 	wait_for queue_is_full
-	idle "$pid"
+	wait_for idle "$pid"
 	wait_for says rotate 'out: completing segments, or their commands, takes long'
 	kill -TERM "$pid"
 	idle "$pid"
