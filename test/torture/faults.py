@@ -11,6 +11,8 @@ old ones.  What goes wrong is that
 - the process is killed;
 - the same, where renaming is linking and unlinking, because the file system knows nothing better;
 - the same, with --exec: there is no segment whose command was not run;
+- the same, with --keep-bytes, in a directory that has a recording: what was not removed is whole, but
+  for the WAV of a segment that was just to go;
 - the call fails, once, or a reading one.  Then all is as if nobody had disturbed it, or the exit status is 1, the
   error is told with the file it happened to, and each frame is stored that stands before the offset
   from which on, as is said, it is not.  When a sync fails it is always so.
@@ -65,11 +67,13 @@ SCRIPT = """
 """
 OPTIONS = ["-q", "-t", "0", "-s", "1500"]
 EXEC = ["--exec", 'echo "$RUN ${1##*/}" >> "$RAN"']
+KEEP = ["--keep-bytes", "1"]
 FAULTS = {
     "killed": {},
     "killed, links": {"EET_RENAME": "link"},
     "killed, no links": {"EET_RENAME": "plain"},
     "killed, --exec": {},
+    "killed, --keep-bytes": {},
     "EIO": {"EET_ACTION": "EIO"},
     "EIO, reading": {"EET_ACTION": "EIO", "EET_CALLS": "read pread readdir"},
     "ENOSPC": {"EET_ACTION": "ENOSPC"},
@@ -138,6 +142,13 @@ def highest(found):
     return max(numbers, default=0)
 
 
+def listed(found):
+    """The logs in whole lines of the index."""
+    index = found.get("index.jsonl", b"")
+    some = map(json.loads, index[:index.rfind(b"\n") + 1].splitlines())
+    return {line["eet"] for line in some if line["event"] == "segment"}
+
+
 class Faults:
     """One fault, wherever it can happen."""
 
@@ -147,6 +158,7 @@ class Faults:
         self.settings = FAULTS[name]
         self.error = self.settings.get("EET_ACTION")
         self.exec = EXEC if "--exec" in name else []
+        self.keep = KEEP if "--keep-bytes" in name else []
         self.rounds = self.sent = self.lost = self.damaged = 0
         self.slowest = 0.0
         self.wavs = {}
@@ -157,6 +169,7 @@ class Faults:
         self.sends = sum(map(len, sent(read(self.log), os.path.getsize(self.log)).values()))
         run = Run(self)
         run.record(self.log)
+        self.recorded = run.out
         self.undisturbed = run.files()
         self.wavs = {data: self.undisturbed[name[:-4] + ".wav"]
                      for name, data in self.undisturbed.items() if name.endswith(".eet")}
@@ -178,6 +191,10 @@ class Faults:
             elif name.endswith(".eet.part") and whole(data) is not None:
                 logs[name[:-5]] = whole(data)
         wavs = {name[:-4] + ".wav": self.wav(data) for name, data in logs.items()}
+        if self.keep:
+            for name in listed(left) & set(logs):
+                if name[:-4] + ".wav" not in left:
+                    del wavs[name[:-4] + ".wav"]
         return {**logs, **wavs}
 
     def again(self, offset):
@@ -253,6 +270,11 @@ class Run:
     def drop(self):
         shutil.rmtree(self.out, ignore_errors=True)
 
+    def prepare(self):
+        """What is there before anything goes wrong."""
+        if self.faults.keep:
+            subprocess.run(["cp", "-a", self.faults.recorded, self.out], check=True)
+
     def record(self, log, point=None, more=None):
         """Record log, or nothing.  Returns the exit status, None if it was killed at that point."""
         faults = self.faults
@@ -263,9 +285,10 @@ class Run:
             filter(None, (os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0")))
         if point is not None:
             environment.update(faults.settings, EET_FAULT=str(point), **(more or {}))
+        keep = faults.keep if log is not None and point is not None else []
         with open(log or os.devnull, "rb") as f:
-            done = subprocess.run(["eet-rotate", *OPTIONS, *faults.exec, self.out], stdin=f,
-                                  check=False, env=environment, timeout=PATIENCE,
+            done = subprocess.run(["eet-rotate", *OPTIONS, *faults.exec, *keep, self.out],
+                                  stdin=f, check=False, env=environment, timeout=PATIENCE,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.said = done.stderr.decode().strip()
         if done.returncode == -signal.SIGKILL and point is not None:
@@ -330,6 +353,7 @@ class Run:
 
     def recording(self, point):
         faults = self.faults
+        self.prepare()
         try:
             if not self.go_wrong(faults.log, point):
                 return None
@@ -342,6 +366,7 @@ class Run:
         return self
 
     def killed(self, point):
+        self.prepare()
         self.record(self.faults.log, point, {"EET_ACTION": "kill"})
         hit = POINT.search(self.said)
         self.hit = hit[0] if hit else "not killed"
@@ -381,7 +406,7 @@ class Run:
                 raise Wrong(f"{name} has other bytes", damaged=1)
         if set(found) != set(expected) | {"index.jsonl"}:
             raise Wrong(f"there are {' '.join(found)}", damaged=1)
-        self.check_index(found)
+        self.check_index(found, listed(left) - set(left) if self.faults.keep else set())
         if self.ran is not None:
             ran = set(read(self.ran).decode().splitlines())
             for name in expected:
@@ -389,14 +414,16 @@ class Run:
                                                   f"{before} {name}"} & ran:
                     raise Wrong(f"{name}: its command was not run", damaged=1)
 
-    def check_index(self, found):
+    def check_index(self, found, gone):
         undisturbed = {line["eet"]: line for line in lines(self.faults.undisturbed)
                        if line["event"] == "segment"}
-        listed = [line for line in lines(found) if line["event"] == "segment"]
-        logs = sorted(name for name in found if name.endswith(".eet"))
-        if sorted(line["eet"] for line in listed) != logs:
-            raise Wrong(f"the index lists {[line['eet'] for line in listed]}", damaged=1)
-        for line in listed:
+        known = [line for line in lines(found) if line["event"] == "segment"]
+        logs = sorted([name for name in found if name.endswith(".eet")] + list(gone))
+        if sorted(line["eet"] for line in known) != logs:
+            raise Wrong(f"the index lists {[line['eet'] for line in known]}", damaged=1)
+        for line in known:
+            if line["eet"] in gone:
+                continue
             # Of a segment that is whole, recovery knows all but this.
             other = dict(undisturbed.get(line["eet"], line))
             if found[line["eet"]] != self.faults.undisturbed.get(line["eet"]):
