@@ -494,13 +494,12 @@ class Run:
             for when, data, inside in self.power.log.pieces:
                 with open(trace, "ab", buffering=0) as f:
                     f.write(HEAD.pack(MARK, 2, 0, 0, 0, 0) + b"\0\0")
-                    start = f.tell()  # the file's size may be that of half an operation
                 rotate.stdin.write(data)
                 rotate.stdin.flush()
                 due = "1" in self.power.kind and when >= sync_at
                 sync_at = when + TIME if due else sync_at
                 limit = time.monotonic() + PATIENCE
-                while not taken(read(trace)[start:], inside, due):
+                while not taken(operations(read(trace)), inside, due):
                     if time.monotonic() > limit or rotate.poll() is not None:
                         raise Wrong(f"a piece of the log was not written{' and synced' * due}")
                     time.sleep(0.001)
@@ -709,25 +708,26 @@ def next_name(name):
     return f"{name[:at]}{int(name[at:at + 3]) + 1:03}{name[at + 3:]}"
 
 
-def taken(trace, inside, due):
-    """True when those frames were written, and if it is due, synced, as far as it was written down."""
-    unsynced, parts, ops = set(), set(), operations(trace)
+def taken(ops, inside, due):
+    """True when those frames, behind the last mark, were written, and if it is due, synced."""
+    made = {op.file: op.first for op in ops if op.kind == CREATE}
+    folders = {op.dir for op in ops if op.kind == CREATE}
+    ops = ops[max(number for number, op in enumerate(ops) if op.kind == MARK):]
     written = b"".join(op.data for op in ops if op.kind == WRITE)
     if not all(frame in written for frame in inside):
         return False
-    folder_is_due = due
+    unsynced, folder_is_due = set(), due
     for op in ops:
-        if op.kind == CREATE and not op.first.endswith(".eet.part"):
-            parts.add(op.file)
-        if op.kind == WRITE and op.file not in parts:
+        is_log = made.get(op.file, "").endswith(".eet.part")
+        if op.kind == WRITE and is_log:
             unsynced.add(op.file)
         elif op.kind == SYNC and op.file == 0:
             unsynced, folder_is_due = set(), False
-        elif op.kind == SYNC and op.file in unsynced:
-            unsynced.remove(op.file)
-            folder_is_due = due
-        elif op.kind == SYNC:
+        elif op.kind == SYNC and op.file in folders:
             folder_is_due = False
+        elif op.kind == SYNC and is_log:
+            unsynced.discard(op.file)
+            folder_is_due = due
     return not due or not (unsynced or folder_is_due)
 
 
