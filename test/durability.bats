@@ -247,13 +247,14 @@ long_log() {
 	in=pipe out=pipe2 spawn tee tee -p capture
 	out=pipe start_listen -q
 	kill -STOP "${pids[rotate]}"
-	# Less than a pipe holds, so that the server's output takes all, whenever tee has its turn.
-	kill_a_turn_later 8
+	# Less than a pipe's pages hold, be they half full, so that the server's output takes all,
+	# whenever tee has its turn.
+	kill_a_turn_later 4
 	kill -KILL "${pids[rotate]}"
 	finish rotate
 	finish tee
 	eet-rotate -q again < capture
-	[ "$(jq -sc 'map(select(.event == "segment") | .frames) | unique' again/index.jsonl)" = '[8]' ]
+	[ "$(jq -sc 'map(select(.event == "segment") | .frames) | unique' again/index.jsonl)" = '[4]' ]
 	[ "$(jq -s 'map(select(.event == "segment")) | length' again/index.jsonl)" = 10 ]
 }
 
