@@ -76,6 +76,9 @@ spawn() {
 	local name=$1
 
 	shift
+	# What an earlier one of that name said is not taken for this one's.
+	[ -n "${out-}" ] || : > "$name.out"
+	: > "$name.err"
 	# 3 and 4 are bats' own: who keeps them open keeps bats waiting
 	"$@" < "${in:-/dev/null}" > "${out:-$name.out}" 2> "$name.err" 3>&- 4>&- &
 	pid=$!
