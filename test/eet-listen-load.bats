@@ -143,7 +143,8 @@ says() {
 		        counts[session] += 1
 		    at += 12 + length
 		counts = sorted(counts[1:N + 1])
-		assert counts[0] >= counts[-1] / 2, f"unevenly served: {counts}"
+		# The clients are threads that take turns, too, and not evenly on a busy machine.
+		assert counts[0] >= counts[-1] / 4, f"unevenly served: {counts}"
 
 		stop.set()
 		read_until(lambda: not any(t.is_alive() for t in threads))
