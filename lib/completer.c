@@ -50,7 +50,7 @@ completer_free_job(struct completer_job *j)
 }
 
 static void
-sum_up(struct completer_sums *s, const struct segment_facts *f)
+sum_up(struct completer_sums *s, const struct render_facts *f)
 {
 	s->samples += f->samples;
 	s->damaged += f->damaged;
@@ -69,7 +69,7 @@ static size_t
 segment_line(const struct completer_job *j, const char *eet, const char *wav,
     char out[INDEX_LINE + 1])
 {
-	const struct segment_facts *f = &j->segment.facts;
+	const struct render_facts *f = &j->segment.facts;
 	const bool adpcm = f->format.codec == WIRE_ADPCM;
 
 	return index_format(

@@ -1,7 +1,6 @@
 /*
- * One segment on its way from .part to complete: measured, decoded to its
- * WAV, fsynced, renamed.  Live recording, recovery and eet-wav make the same
- * bytes of the same .eet, because all of them come here or to pcm.h and wav.h.
+ * One segment on its way from .part to complete: measured, decoded to its WAV (render.h),
+ * fsynced, renamed.
  */
 #ifndef EET_SEGMENT_H
 #define EET_SEGMENT_H
@@ -9,8 +8,7 @@
 #include "adpcm.h"
 #include "log.h"
 #include "name.h"
-#include "pcm.h"
-#include "wire.h"
+#include "render.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -33,20 +31,6 @@ struct segment_dir {
 	enum adpcm_layout layout;
 };
 
-/* What a frame log holds, from its own bytes alone. */
-struct segment_facts {
-	struct wire_handshake format;
-	struct adpcm_verdict verdict; /* ADPCM only */
-	bool has_frames;
-	uint32_t first_seq, last_seq;
-	uint32_t expected; /* the seq after the last */
-	uint64_t frames, gaps, gap_frames, repeats, restarts;
-	uint64_t samples;  /* per channel in the WAV: audio and the silence for gaps */
-	uint64_t unfilled; /* gaps too long for silence */
-	uint64_t damaged;  /* ADPCM blocks, and places in the log */
-	struct pcm_levels levels;
-};
-
 enum segment_stage {
 	SEGMENT_GROWN,    /* all frames are in its .eet.part (or, found so, in its .eet) */
 	SEGMENT_RENDERED, /* .eet and .wav.part are on disk, facts are known */
@@ -58,15 +42,8 @@ struct segment {
 	enum segment_stage stage;
 	bool is_complete; /* the .eet has its final name already (recovery) */
 	bool has_wav;     /* the .wav too; after SEGMENT_PLACED: there is one */
-	struct segment_facts facts;
+	struct render_facts facts;
 };
-
-/*
- * Measure and decode the frame log on fd (read from its start, several times).
- * wav: an empty file to be filled, or -1: levels are measured all the same.
- * 0: *fo is filled; -1 with errno; *fo is then unchanged, wav may hold a part.
- */
-int segment_render(int fd, int wav, const struct segment_dir *d, struct segment_facts *fo);
 
 /*
  * Create NAME.eet.part for writing, at n->time_ms or, while that name is taken

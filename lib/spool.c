@@ -813,7 +813,7 @@ static void
 report_segment(struct spool *sp, const struct completer_job *j)
 {
 	const struct segment *s = &j->segment;
-	const struct segment_facts *f = &s->facts;
+	const struct render_facts *f = &s->facts;
 	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], text[SEGMENT_PATH + 128];
 	struct spool_report r = { .kind = SPOOL_SEGMENT,
 		.eet = eet,

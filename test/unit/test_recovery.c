@@ -367,13 +367,13 @@ assert_wav_of(const char *eet)
 	const struct segment_dir dir = { .fd = place.fd, .path = place.path };
 	int in = openat(place.fd, eet, O_RDONLY | O_CLOEXEC);
 	int out = memfd_create("wav", MFD_CLOEXEC);
-	struct segment_facts facts;
+	struct render_facts facts;
 	struct bytes wav;
 	char file[NAME_MAX + 1];
 	uint8_t *made;
 	off_t len;
 
-	assert_int_equal(segment_render(in, out, &dir, &facts), 0);
+	assert_int_equal(render_log(in, out, dir.layout_given ? &dir.layout : NULL, &facts), 0);
 	assert_true(facts.has_frames);
 	assert_int_equal(facts.damaged, 0);
 	len = lseek(out, 0, SEEK_END);

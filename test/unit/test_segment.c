@@ -68,15 +68,15 @@ put_samples(struct bytes *b, uint32_t seq, int16_t value, uint32_t n)
  * ---- Rendering ----
  */
 
-static struct segment_facts
+static struct render_facts
 render(const struct bytes *log, struct bytes *wav)
 {
 	int in = file_of(log), out = wav != NULL ? memfd_create("wav", MFD_CLOEXEC) : -1;
-	struct segment_facts facts;
+	struct render_facts facts;
 	uint8_t buf[4096];
 	ssize_t n;
 
-	assert_int_equal(segment_render(in, out, &dir, &facts), 0);
+	assert_int_equal(render_log(in, out, dir.layout_given ? &dir.layout : NULL, &facts), 0);
 	close(in);
 	if (wav == NULL)
 		return facts;
@@ -105,7 +105,7 @@ sound_and_silence(void **state)
 	/* A gap of 2 frames, one that comes again, an empty one, and a restart far behind. */
 	static const int16_t expected[] = { 100, 100, 100, 100, 0, 0, 0, 0, 0, 0, 0, 0, -32768,
 		-32768, 200, 300 };
-	struct segment_facts f, again;
+	struct render_facts f, again;
 	struct bytes b = { 0 }, wav;
 
 	(void)state;
@@ -150,7 +150,7 @@ gap_too_long(void **state)
 {
 	static const int16_t expected[] = { 1, 2 };
 	struct bytes b = { 0 }, wav;
-	struct segment_facts f;
+	struct render_facts f;
 
 	(void)state;
 	put_handshake(&b, &mono);
@@ -168,7 +168,7 @@ static void
 without_frames(void **state)
 {
 	struct bytes b = { 0 }, wav;
-	struct segment_facts f;
+	struct render_facts f;
 	int fd;
 
 	(void)state;
@@ -182,7 +182,7 @@ without_frames(void **state)
 	b.len = 20;
 	memset(&f, 0x5a, sizeof f);
 	fd = file_of(&b);
-	assert_int_equal(segment_render(fd, -1, &dir, &f), -1);
+	assert_int_equal(render_log(fd, -1, NULL, &f), -1);
 	assert_int_equal(errno, EINVAL);
 	assert_int_equal(f.frames, UINT64_C(0x5a5a5a5a5a5a5a5a));
 	close(fd);
@@ -196,7 +196,7 @@ takes(void **state)
 	static const int16_t expected[] = { 1, 0, 0, 0, 0, 2, 3, 4 };
 	struct wire_handshake later = mono;
 	struct bytes b = { 0 }, wav;
-	struct segment_facts f;
+	struct render_facts f;
 
 	(void)state;
 	later.timestamp_ms = 5000;
@@ -230,7 +230,7 @@ damaged_log(void **state)
 {
 	static const int16_t expected[] = { 1, 1, 2, 2 };
 	struct bytes b = { 0 }, wav;
-	struct segment_facts f;
+	struct render_facts f;
 
 	(void)state;
 	put_handshake(&b, &mono);
@@ -250,7 +250,7 @@ static void
 layouts(void **state)
 {
 	struct bytes b = { 0 }, wav, given;
-	struct segment_facts f;
+	struct render_facts f;
 	uint8_t block[12] = { 0 };
 
 	(void)state;
@@ -285,7 +285,7 @@ static void
 no_room_for_the_wav(void **state)
 {
 	struct bytes b = { 0 };
-	struct segment_facts f;
+	struct render_facts f;
 	int in, full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
 	(void)state;
@@ -293,7 +293,7 @@ no_room_for_the_wav(void **state)
 	put_samples(&b, 0, 1, 4);
 	in = file_of(&b);
 	memset(&f, 0x5a, sizeof f);
-	assert_int_equal(segment_render(in, full, &dir, &f), -1);
+	assert_int_equal(render_log(in, full, NULL, &f), -1);
 	assert_int_equal(errno, ENOSPC);
 	assert_int_equal(f.frames, UINT64_C(0x5a5a5a5a5a5a5a5a));
 	close(in);
