@@ -196,7 +196,7 @@ open_ours(struct recovery *rc, const char *file, bool part)
 		why = strerror(errno);
 	else if (!S_ISREG(st.st_mode))
 		why = "not a regular file";
-	else if (st.st_uid != geteuid())
+	else if (!segment_is_ours(rc->dir, &st))
 		why = "belongs to another user";
 	else if (part && st.st_nlink != 1)
 		why = "has more than one link";

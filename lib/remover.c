@@ -34,7 +34,7 @@ bool
 remover_is_ours(const struct segment_dir *d, const char *file, struct stat *sto)
 {
 	return fstatat(d->fd, file, sto, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sto->st_mode) &&
-	    sto->st_uid == geteuid();
+	    segment_is_ours(d, sto);
 }
 
 static void

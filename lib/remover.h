@@ -24,8 +24,8 @@ struct remover_result {
 };
 
 /*
- * Is there such a file, and is it ours: regular, of our user?  Whatever else has the name of a segment
- * is somebody else's, and stays.
+ * Is there such a file, regular and ours?  Whatever else has the name of a segment is somebody else's,
+ * and stays.
  */
 bool remover_is_ours(const struct segment_dir *d, const char *file, struct stat *sto);
 

@@ -13,6 +13,9 @@
 /* So many are synced with one call. */
 enum { SYNC_ALL = 8 };
 
+/* Made and unlinked, where the file system has no files without a name, to see whose it is. */
+#define PROBE_FILE ".owner"
+
 void
 segment_path(const struct segment_dir *d, const struct name *n, const char *extension,
     char out[SEGMENT_PATH])
@@ -21,6 +24,45 @@ segment_path(const struct segment_dir *d, const struct name *n, const char *exte
 
 	name_file(n, extension, file);
 	snprintf(out, SEGMENT_PATH, "%s/%s", d->path, file);
+}
+
+/*
+ * ---- Ours ----
+ */
+
+/* A new file.  One of that name was left by a crash, or is a stranger's, whose owner says nothing. */
+static int
+make_probe(int dir)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+	int fd = openat(dir, PROBE_FILE, flags, 0600);
+
+	if (fd == -1 && errno == EEXIST && unlinkat(dir, PROBE_FILE, 0) == 0)
+		fd = openat(dir, PROBE_FILE, flags, 0600);
+	return fd;
+}
+
+uid_t
+segment_owner(int dir)
+{
+	int fd = openat(dir, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+	bool named = fd == -1 && (fd = make_probe(dir)) != -1;
+	uid_t owner = geteuid();
+	struct stat st;
+
+	if (fstat(fd != -1 ? fd : dir, &st) == 0)
+		owner = st.st_uid;
+	if (named)
+		unlinkat(dir, PROBE_FILE, 0);
+	if (fd != -1)
+		close(fd);
+	return owner;
+}
+
+bool
+segment_is_ours(const struct segment_dir *d, const struct stat *st)
+{
+	return st->st_uid == geteuid() || st->st_uid == d->owner;
 }
 
 /*

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Room for the path of a file in a directory whose own path can be opened. */
@@ -23,6 +24,7 @@ enum { SEGMENT_PATH = PATH_MAX + NAME_FILE_SIZE };
 struct segment_dir {
 	int fd;
 	const char *path; /* as the user named it, for messages; without a trailing slash */
+	uid_t owner;      /* of new files: segment_owner() */
 	mode_t mode;
 	bool wav;
 	bool sync; /* fsync files and directory */
@@ -30,6 +32,16 @@ struct segment_dir {
 	bool layout_given;
 	enum adpcm_layout layout;
 };
+
+/*
+ * Who owns a file that is made in the directory fd: on a disk mounted with uid= (FAT, NTFS, SMB, NFS with
+ * all_squash) the mount's owner.  Where none can be made now, the directory's own owner.  Whoever
+ * calls has the directory's lock.
+ */
+uid_t segment_owner(int fd);
+
+/* Is a file ours: of our user, or of whom new files in d belong to? */
+bool segment_is_ours(const struct segment_dir *d, const struct stat *st);
 
 enum segment_stage {
 	SEGMENT_GROWN,    /* all frames are in its .eet.part (or, found so, in its .eet) */

@@ -172,6 +172,7 @@ lock_directory(struct spool *sp, char text[SPOOL_TEXT])
 		snprintf(text, SPOOL_TEXT, "%s", d->path);
 		return -1;
 	}
+	d->owner = segment_owner(d->fd);
 	return 0;
 }
 

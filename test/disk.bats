@@ -566,3 +566,44 @@ queue_is_full() {
 	[ "$(jq -s 'map(select(.event == "segment").frames) | add' out/index.jsonl)" = \
 		"$(head -c "$offset" log | eet-info --json | jq -s 'map(.frames) | add')" ]
 }
+
+# --- disks whose files belong to somebody else ---
+
+# ./theirs: whoever makes a file in it, it belongs to user 1000.
+with_uid() {
+	[ "$(id -u)" = 0 ] || skip 'needs root'
+	command -v bindfs > /dev/null || skip 'needs bindfs'
+	mkdir -m 777 backing theirs
+	bindfs --force-user=1000 --force-group=1000 -p a+rwX backing theirs 2> /dev/null ||
+		skip 'bindfs cannot mount here'
+}
+
+teardown() {
+	eet_teardown
+	! mountpoint -q theirs || umount theirs
+}
+
+@test "disk: where files belong to another user whoever makes them, what a recorder left is completed" {
+	with_uid
+	mkfifo pipe
+	in=pipe spawn rotate eet-rotate -q -t 0 theirs/out
+	exec 7> pipe
+	head -c 4000 a.eet >&7
+	wait_for sh -c '[ -s theirs/out/*.eet.part ]'
+	kill -KILL "$pid"
+	finish rotate
+	exec 7>&-
+	run -0 --separate-stderr eet-rotate theirs/out < /dev/null
+	[[ $stderr == *': recovered, '*' frames' ]]
+	[ "$(ls theirs/out/*.part 2> /dev/null)" = "" ]
+	cmp <(head -c "$(stat -c %s theirs/out/*.eet)" a.eet) theirs/out/*.eet
+}
+
+@test "disk: where files belong to another user whoever makes them, limits remove what is over" {
+	with_uid
+	for i in 1 2 3; do
+		eet-rotate -q --no-wav theirs/out < a.eet
+	done
+	run -0 eet-rotate -q --keep-bytes "$(stat -c %s a.eet)" theirs/out < /dev/null
+	[ "$(find theirs/out -name '*.eet' | sed 's/.*_s//')" = 3.eet ]
+}

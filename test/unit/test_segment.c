@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include <cmocka.h>
 
@@ -22,6 +23,27 @@ static const struct wire_handshake coded = { 7, 8000, 1, WIRE_ADPCM, 8, 0, 1000 
 
 static struct scratch place;
 static struct segment_dir dir;
+
+static int refused; /* among the flags of openat(2): the file system can't, or the disk is full */
+
+int
+openat(int fd, const char *file, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list ap;
+
+	/* O_TMPFILE is two bits, one of which is O_DIRECTORY. */
+	if ((flags & refused & ~O_DIRECTORY) != 0) {
+		errno = (flags & O_CREAT) != 0 ? ENOSPC : EOPNOTSUPP;
+		return -1;
+	}
+	if ((flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0) {
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	return (int)syscall(SYS_openat, fd, file, flags, mode);
+}
 
 static int
 set_up(void **state)
@@ -36,8 +58,59 @@ static int
 tear_down(void **state)
 {
 	(void)state;
+	refused = 0;
 	scratch_free(&place);
 	return 0;
+}
+
+/*
+ * ---- Ours ----
+ */
+
+/* A new file's owner is found with each way to make one, and nothing stays behind. */
+static void
+owner(void **state)
+{
+	static const int refusals[] = { 0, O_TMPFILE };
+	char *list;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		refused = refusals[i];
+		assert_int_equal(segment_owner(place.fd), geteuid());
+	}
+	/* One that was left by a crash, or by a stranger, says nothing. */
+	scratch_write(&place, ".owner", "", 0);
+	if (geteuid() == 0)
+		assert_int_equal(fchownat(place.fd, ".owner", 65534, 65534, 0), 0);
+	assert_int_equal(segment_owner(place.fd), geteuid());
+	list = scratch_list(&place);
+	assert_string_equal(list, "");
+	free(list);
+
+	/* No file can be made: it is the directory's. */
+	refused = O_TMPFILE | O_CREAT;
+	assert_int_equal(segment_owner(place.fd), geteuid());
+	if (geteuid() == 0) {
+		assert_int_equal(fchown(place.fd, 65534, 65534), 0);
+		assert_int_equal(segment_owner(place.fd), 65534);
+	}
+}
+
+static void
+ours(void **state)
+{
+	const struct stat st[] = {
+		{ .st_uid = geteuid() },
+		{ .st_uid = geteuid() + 1 },
+		{ .st_uid = geteuid() + 2 },
+	};
+
+	(void)state;
+	dir.owner = geteuid() + 1;
+	assert_true(segment_is_ours(&dir, &st[0]));
+	assert_true(segment_is_ours(&dir, &st[1]));
+	assert_false(segment_is_ours(&dir, &st[2]));
 }
 
 /* A file in memory with these bytes. */
@@ -676,6 +749,8 @@ main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+		TEST(owner),
+		TEST(ours),
 		TEST(sound_and_silence),
 		TEST(gap_too_long),
 		TEST(without_frames),
