@@ -339,6 +339,24 @@ records() {
 	diff -r wav again
 }
 
+@test "adpcm: streams of other shapes before it change nothing in a stream" {
+	# The samples of the one take as many bytes as those of the other, the blocks do not.
+	local shape one many number=0
+
+	for shape in "ch=1 n=64" "ch=64 n=1" "ch=1 n=65" "ch=7 n=9" "ch=64 n=2" "ch=2 n=2000" "ch=63 n=9" \
+		"ch=1 n=5000" "ch=64 n=65"; do
+		number=$((number + 1))
+		printf '%s\n' "0 OPEN $number pcm id=$number $shape" \
+			"0 FRAME $number count=2 step=0" "0 CLOSE $number 1000" | tee "script$number"
+	done > script
+	"$logs" mux < script | eet-adpcm -q -e > many
+	eet-adpcm -q -d many > back
+	for ((one = 1; one <= number; one++)); do
+		"$logs" mux < "script$one" | eet-adpcm -q -e | cmp - <(eet-demux -q -S "$one" many)
+		cmp <(eet-demux -q -S "$one" back) <(eet-demux -q -S "$one" many | eet-adpcm -q -d)
+	done
+}
+
 @test "adpcm: streams that have the codec already pass, byte for byte" {
 	cmp "$golden/sine_adpcm.eet" <(eet-adpcm -e "$golden/sine_adpcm.eet")
 	cmp "$golden/layout-bare.eet" <(cat "$golden/layout-bare.eet" | eet-adpcm -e)

@@ -76,9 +76,10 @@ struct convert {
 	bool over; /* nothing more is to be read */
 
 	struct encoder *encoder;
-	int16_t *pcm; /* a frame's samples */
+	/* Room for a frame: its samples, and its payload in the other codec. */
+	int16_t *pcm;
 	uint8_t *payload;
-	size_t values; /* that there is room for */
+	size_t pcm_size, payload_size; /* in bytes */
 
 	bool want_samples;
 	struct recording recording;
@@ -341,29 +342,31 @@ sniff(struct convert *c, struct session *s, const struct wire_frame *f)
  * ---- Records ----
  */
 
-/* Have room for a frame of that stream. */
+/* p, if it has room for size bytes, else memory that has (what p held is lost), or NULL. */
+static void *
+reserve(void *p, size_t *have, size_t size)
+{
+	if (size <= *have)
+		return p;
+	free(p);
+	p = malloc(size);
+	*have = p != NULL ? size : 0;
+	return p;
+}
+
+/* Make room for that stream's frames.  Of two streams, one may have more samples, one more bytes. */
 static bool
 make_room(struct convert *c, const struct wire_handshake *h)
 {
-	size_t values = (size_t)h->channels * h->frame_samples;
+	size_t samples = sizeof *c->pcm * h->channels * h->frame_samples;
 	struct wire_handshake coded = *h;
-	size_t size;
+	size_t block;
 
-	if (values <= c->values)
-		return true;
 	coded.codec = WIRE_ADPCM;
-	size = wire_max_payload(&coded);
-	if (size < sizeof *c->pcm * values)
-		size = sizeof *c->pcm * values;
-	free(c->pcm);
-	free(c->payload);
-	c->values = 0;
-	c->pcm = malloc(sizeof *c->pcm * values);
-	c->payload = malloc(size);
-	if (c->pcm == NULL || c->payload == NULL)
-		return false;
-	c->values = values;
-	return true;
+	block = wire_max_payload(&coded);
+	c->pcm = reserve(c->pcm, &c->pcm_size, samples);
+	c->payload = reserve(c->payload, &c->payload_size, block > samples ? block : samples);
+	return c->pcm != NULL && c->payload != NULL;
 }
 
 /* Make ready for a session's frames.  False: it can't be, which was said. */
