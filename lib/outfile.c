@@ -39,18 +39,16 @@ outfile_directory(const char *path)
 }
 
 /*
- * Beside path, take(arg, name) with names until one is free: they say whose they are, and are too
- * short to be refused.  What it returns, *nameo being to be freed; -1: errno.
+ * Call take(arg, name) with names in dir until one is free: they tell whose they are, and are too
+ * short to be refused.  Returns what it does, *nameo being to be freed; -1: errno.
  */
 static int
-take_name(const char *path, int (*take)(void *arg, const char *name), void *arg, char **nameo)
+take_name(const char *dir, int (*take)(void *arg, const char *name), void *arg, char **nameo)
 {
-	char *dir = outfile_directory(path), *name = NULL;
+	char *name = NULL;
 	int status = -1;
 
 	*nameo = NULL;
-	if (dir == NULL)
-		return -1;
 	for (unsigned i = 0; status == -1; i++) {
 		if (asprintf(&name, "%s/.%s.%ld.%u", dir, cli_name(), (long)getpid(), i) == -1)
 			break;
@@ -62,7 +60,6 @@ take_name(const char *path, int (*take)(void *arg, const char *name), void *arg,
 		if (errno != EEXIST)
 			break;
 	}
-	free(dir);
 	return status;
 }
 
@@ -82,20 +79,56 @@ give(void *fd, const char *name)
 }
 
 /*
- * A new file beside path, for writing.  Without a name if that can be, so that nothing is left
- * whatever happens to the program; else *nameo is its name.
+ * A new file in dir, for reading and writing.  Without a name if the file system allows it, so that
+ * nothing is left whatever happens to the program; else *nameo is its name.
  */
+static int
+create_in(const char *dir, mode_t mode, char **nameo)
+{
+	int fd = -1;
+
+	*nameo = NULL;
+	if (access("/proc/self/fd/", X_OK) == 0)
+		fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
+	return fd != -1 ? fd : take_name(dir, create, &mode, nameo);
+}
+
 static int
 create_beside(const char *path, mode_t mode, char **nameo)
 {
 	char *dir = outfile_directory(path);
-	int fd = -1;
+	int fd = dir != NULL ? create_in(dir, mode, nameo) : -1;
 
-	*nameo = NULL;
-	if (dir != NULL && access("/proc/self/fd/", X_OK) == 0)
-		fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, mode);
 	free(dir);
-	return fd != -1 ? fd : take_name(path, create, &mode, nameo);
+	return fd;
+}
+
+static int
+create_nameless(const char *dir)
+{
+	char *name;
+	int fd = create_in(dir, 0600, &name);
+
+	if (name != NULL)
+		unlink(name);
+	free(name);
+	return fd;
+}
+
+int
+outfile_scratch(const char *dir, const char **whereo)
+{
+	const char *given = getenv("TMPDIR");
+	int fd;
+
+	if (dir == NULL && given != NULL && *given != '\0')
+		dir = given;
+	*whereo = dir != NULL ? dir : "/var/tmp, /tmp";
+	if (dir != NULL)
+		return create_nameless(dir);
+	if ((fd = create_nameless("/var/tmp")) == -1)
+		fd = create_nameless("/tmp");
+	return fd;
 }
 
 int
@@ -134,12 +167,18 @@ fail:
 static int
 name_it(struct outfile *o)
 {
+	char *dir;
+	int status;
+
 	if (o->temporary == NULL) {
 		if (give(&o->fd, o->path) == 0)
 			return 0;
 		/* What is there can't be replaced but by something that has a name. */
-		if (errno != EEXIST || !o->replace ||
-		    take_name(o->path, give, &o->fd, &o->temporary) == -1)
+		if (errno != EEXIST || !o->replace || (dir = outfile_directory(o->path)) == NULL)
+			return -1;
+		status = take_name(dir, give, &o->fd, &o->temporary);
+		free(dir);
+		if (status == -1)
 			return -1;
 	}
 	return o->replace ? rename(o->temporary, o->path)

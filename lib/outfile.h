@@ -23,6 +23,14 @@ bool outfile_is_pipe(const char *path);
 char *outfile_directory(const char *path);
 
 /*
+ * An empty file without a name, mode 0600, for data that is gone when its descriptor is closed.  dir:
+ * where its bytes are to be; NULL: where temporary files go: TMPDIR if it is set and not empty, else
+ * /var/tmp, by custom larger than /tmp, or /tmp if none can be created there.  *whereo: the place,
+ * for messages; it lives as long as dir and the environment.  The descriptor, or -1 with errno.
+ */
+int outfile_scratch(const char *dir, const char **whereo);
+
+/*
  * Open path; label is kept, not copied.  replace: a file of that name is, when this one is
  * whole; else EEXIST, now or at the end.  mode: of a new file.  0, or -1 with errno.
  */

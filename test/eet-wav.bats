@@ -692,6 +692,35 @@ cuts() {
 	[ -c /dev/full ]
 }
 
+@test "wav: temporary files go to TMPDIR and nowhere else" {
+	pcm_log 7 8000 1 160 0 5 > log
+	eet-wav -o file.wav log
+	run -1 --separate-stderr bash -c 'cat log | TMPDIR=$PWD/gone eet-wav > piped.wav'
+	[[ $stderr == *"$PWD/gone: "*"No such file or directory" ]]
+	[ ! -s piped.wav ]
+	cat log | TMPDIR='' eet-wav > piped.wav # as good as unset
+	cmp file.wav piped.wav
+}
+
+@test "wav: without TMPDIR temporary files go to /tmp if /var/tmp cannot be written to or is missing" {
+	unshare -rm true 2> /dev/null || skip "needs file systems of its own"
+	pcm_log 7 8000 1 160 0 5 > log
+	eet-wav -o file.wav log
+	unset TMPDIR
+	# shellcheck disable=SC2016 # is for the inner shell
+	unshare -rm bash -euc 'mount -t tmpfs -o ro none /var/tmp
+		cat log | eet-wav > read-only.wav'
+	cmp file.wav read-only.wav
+	unshare -rm bash -euc 'mount -t tmpfs none /var
+		cat log | eet-wav > missing.wav'
+	cmp file.wav missing.wav
+	cp "$EET_BIN/eet-wav" . # /tmp may be where all this is
+	run -1 --separate-stderr unshare -rm bash -euc 'mount -t tmpfs -o ro none /var/tmp
+		mount -t tmpfs -o ro none /tmp
+		cat log | ./eet-wav > refused.wav'
+	[[ $stderr == *"/var/tmp, /tmp: "*"Read-only file system" ]]
+}
+
 @test "wav: a reader that goes away is 1, from a file and from a pipe" {
 	"$logs" pcm "$data/stereo_44k1.wav" n=441 > log
 	run -1 --separate-stderr bash -c 'eet-wav log | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}'

@@ -537,7 +537,8 @@ walk_source(struct walk *w, struct source *s)
 	w->begun_in_source = 0;
 	if (w->kind == MEASURING)
 		s->end = 0;
-	if (!s->regular && w->kind == MEASURING && source_begin_copy(s, w->target->copies) == -1) {
+	if (!s->regular && w->kind == MEASURING &&
+	    source_begin_copy(s, w->target->copies_dir) == -1) {
 		give_up(w);
 		return;
 	}
@@ -625,7 +626,7 @@ convert(struct source *sources, size_t n, const struct settings *set, const stru
 
 	for (size_t i = 0; i < n; i++)
 		regular = regular && sources[i].regular;
-	twice = regular || target->copies != NULL;
+	twice = regular || target->copies;
 	if (twice) {
 		n = walk(&measuring, sources, n);
 		/* What could be read of a pipe is converted, however long that takes. */

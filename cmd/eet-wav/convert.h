@@ -8,9 +8,10 @@
 #include <stddef.h>
 
 struct target {
-	const char *file;   /* of the one WAV; "-": standard output */
-	const char *dir;    /* else the directory of one for each recording */
-	const char *copies; /* directory for copies of pipes; NULL: pipes can be read once only */
+	const char *file;       /* of the one WAV; "-": standard output */
+	const char *dir;        /* else the directory of one for each recording */
+	bool copies;            /* pipes are copied; else they can be read only once */
+	const char *copies_dir; /* to where; NULL: to where temporary files go */
 };
 
 /*

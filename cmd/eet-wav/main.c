@@ -24,9 +24,6 @@ struct sources {
 	size_t n, size;
 };
 
-/* Where copies of pipes go when the WAV goes to standard output: by custom larger than /tmp. */
-#define TEMPORARY "/var/tmp"
-
 /* Add path to all.  Returns an exit status; what went wrong was said. */
 static int
 add(struct sources *all, const char *path)
@@ -182,21 +179,14 @@ static int
 to_file(struct sources *all, const struct settings *set, const char *file)
 {
 	struct target target = { .file = file };
-	const char *temporary = getenv("TMPDIR");
 	char *dir = NULL;
 	bool cut;
 	int status;
 
-	if (!outfile_is_pipe(file)) {
-		if (strcmp(file, "-") != 0)
-			dir = outfile_directory(file);
-		else
-			dir =
-			    strdup(temporary != NULL && *temporary != '\0' ? temporary : TEMPORARY);
-		if (dir == NULL)
-			cli_die(CLI_EFAIL, "%s", file);
-	}
-	target.copies = dir;
+	target.copies = !outfile_is_pipe(file);
+	if (target.copies && strcmp(file, "-") != 0 && (dir = outfile_directory(file)) == NULL)
+		cli_die(CLI_EFAIL, "%s", file);
+	target.copies_dir = dir;
 	status = convert(all->list, all->n, set, &target, &cut);
 	free(dir);
 	return status;
@@ -205,7 +195,7 @@ to_file(struct sources *all, const struct settings *set, const char *file)
 static int
 to_directory(struct sources *all, const struct settings *set, const char *dir)
 {
-	const struct target target = { .dir = dir, .copies = dir };
+	const struct target target = { .dir = dir, .copies = true, .copies_dir = dir };
 	struct rlimit files;
 	bool cut = false;
 	int status = CLI_OK;

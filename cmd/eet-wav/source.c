@@ -2,6 +2,7 @@
 
 #include "cli.h"
 #include "fdio.h"
+#include "outfile.h"
 #include "stop.h"
 
 #include <errno.h>
@@ -80,30 +81,14 @@ source_close(struct source *s, int fd)
 	end_copy(s);
 }
 
-static int
-nameless_file(const char *dir)
-{
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	char *path;
-
-	if (fd != -1 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
-		return fd;
-	/* Not every file system has files without a name. */
-	if (asprintf(&path, "%s/.eet-wav.XXXXXX", dir) == -1)
-		return -1;
-	if ((fd = mkostemp(path, O_CLOEXEC)) != -1)
-		unlink(path);
-	free(path);
-	return fd;
-}
-
 int
 source_begin_copy(struct source *s, const char *dir)
 {
+	const char *where;
 	int copy, pipe;
 
-	if ((copy = nameless_file(dir)) == -1) {
-		cli_warn("%s: no temporary file", dir);
+	if ((copy = outfile_scratch(dir, &where)) == -1) {
+		cli_warn("%s: no temporary file", where);
 		return -1;
 	}
 	if ((pipe = source_open(s)) == -1) {

@@ -37,7 +37,8 @@ void source_close(struct source *s, int fd);
 
 /*
  * Make a source that is not regular one that is: its first reading copies it to a file without a
- * name in dir, with source_more() whenever source_pipe() says so, and source_close() ends that.
+ * name in dir (NULL: where temporary files go), with source_more() whenever source_pipe() says so,
+ * and source_close() ends that.
  * 0; -1: what went wrong was said.
  */
 int source_begin_copy(struct source *s, const char *dir);
