@@ -7,12 +7,57 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include <cmocka.h>
 
 static const struct name kitchen = { 7, 3, UINT64_C(1769854500250), "kitchen" };
 static const struct name hall = { 9, 4, UINT64_C(1769854500500), "" };
+
+/*
+ * The machine may sleep: CLOCK_BOOTTIME, and what a timer is set to on it, is so many seconds ahead.
+ * exec is linked with these instead of the C library's.
+ */
+static time_t slept;
+static struct timespec armed; /* what the timer was set to last; 0: never */
+
+int
+clock_gettime(clockid_t id, struct timespec *t)
+{
+	int status = (int)syscall(SYS_clock_gettime, id, t);
+
+	if (status == 0 && id == CLOCK_BOOTTIME)
+		t->tv_sec += slept;
+	return status;
+}
+
+int
+timerfd_settime(int fd, int flags, const struct itimerspec *at, struct itimerspec *old)
+{
+	struct itimerspec real = *at;
+
+	armed = at->it_value;
+	if (armed.tv_sec > slept)
+		real.it_value.tv_sec -= slept;
+	return (int)syscall(SYS_timerfd_settime, fd, flags, &real, old);
+}
+
+static int64_t
+in_ns(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t
+boot_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return in_ns(t);
+}
 
 /* What exec_step() told. */
 static char told[1024];
@@ -150,6 +195,41 @@ again_until_it_works(void **state)
 	scratch_free(&s);
 }
 
+/* The interval doubles with each failure, up to 300 s: of the message and of the timer. */
+static void
+ever_longer(void **state)
+{
+	static const int seconds[] = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300 };
+	struct scratch s = scratch_new();
+	struct exec *e = begin(&s, "exit 5", 1);
+	char expected[64];
+
+	(void)state;
+	assert_int_equal(exec_put(e, &kitchen, true), 0);
+	for (size_t i = 0; i < sizeof seconds / sizeof *seconds; i++) {
+		int64_t interval = (int64_t)seconds[i] * 1000000000, before = 0, after = 0;
+		struct pollfd p = { .fd = exec_fd(e), .events = POLLIN };
+
+		told[0] = '\0';
+		exec_step(e, done, failed, told); /* the next try begins */
+		assert_string_equal(told, "");
+		while (told[0] == '\0') {
+			assert_int_equal(poll(&p, 1, 20000), 1);
+			before = boot_ns();
+			exec_step(e, done, failed, told);
+			after = boot_ns();
+		}
+		snprintf(expected, sizeof expected, "s3 exit status 5, again in %d s\n",
+		    seconds[i]);
+		assert_string_equal(told, expected);
+		assert_in_range(in_ns(armed), before + interval, after + interval + 1);
+		slept += seconds[i];
+	}
+	exec_free(e);
+	slept = 0;
+	scratch_free(&s);
+}
+
 static void
 one_after_the_other(void **state)
 {
@@ -253,6 +333,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_it_is_given),
 		cmocka_unit_test(again_until_it_works),
+		cmocka_unit_test(ever_longer),
 		cmocka_unit_test(one_after_the_other),
 		cmocka_unit_test(cannot_be_found),
 		cmocka_unit_test(abandoned),
