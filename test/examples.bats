@@ -142,6 +142,17 @@ setup() {
 	[ "$(find spool -name '*.wav' | wc -l)" = 1 ]
 }
 
+@test "eet-listen.service: a failure is retried without end, at intervals, and what cannot work is not" {
+	setting() { # SECTION KEY
+		sed -n "/^\\[$1\\]/,/^\\[/s/^$2=//p" "$examples/eet-listen.service"
+	}
+	[ "$(setting Service Restart)" = on-failure ] # 1, but not 0
+	(($(setting Service RestartSec) >= 1))
+	[ "$(setting Unit StartLimitIntervalSec)" = 0 ] # or 5 starts in 10 s would be the last
+	[ "$(setting Service RestartPreventExitStatus)" = 2 ]
+	[ "$(setting Service SuccessExitStatus)" = 3 ]
+}
+
 @test "upload.sh: has each segment uploaded, and again what could not be" {
 	cat > uploader <<- 'SH'
 		#!/bin/sh
