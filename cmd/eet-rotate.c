@@ -2,6 +2,7 @@
  * eet-rotate: a log in, a spool out.  One loop reads, takes records and
  * hands frames to the kernel before it reads again; completing is the spool's thread's work.
  */
+#include "child.h"
 #include "cli.h"
 #include "input.h"
 #include "log.h"
@@ -56,6 +57,10 @@ take_signals(struct rotate *ro)
 	while (read(ro->signals, &s, sizeof s) == (ssize_t)sizeof s) {
 		if (s.ssi_signo == SIGHUP) {
 			ro->hang_up = true;
+			continue;
+		}
+		if (s.ssi_signo == SIGCHLD) {
+			child_reap();
 			continue;
 		}
 		if (ro->stops++ > 0)
@@ -269,6 +274,7 @@ rotate(const char *dir, const struct recorder_options *options, const struct log
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	ro.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (ro.signals == -1 || (ro.reader = log_new(STDIN_FILENO, input)) == NULL)

@@ -1,5 +1,7 @@
 #include "exec.h"
 
+#include "child.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,7 +23,7 @@ struct task {
 	struct name name; /* first: where the tree looks */
 	TAILQ_ENTRY(task) link;
 	bool has_wav;
-	pid_t pid; /* while it runs */
+	struct child child; /* while it runs */
 	int pidfd;
 	unsigned retry;  /* seconds to the next try, if this one fails */
 	uint64_t due_ns; /* not before; CLOCK_BOOTTIME, so that a night's sleep counts */
@@ -201,9 +203,12 @@ free_environment(char **env)
 	free(env);
 }
 
-/* Start t's command: stdin is /dev/null, stdout our stderr, signals as at birth.  0 or an errno. */
+/*
+ * Start t's command, as *pid: stdin is /dev/null, stdout our stderr, signals as at birth.
+ * 0 or an errno.
+ */
 static int
-spawn(struct exec *e, struct task *t)
+spawn(const struct exec *e, const struct task *t, pid_t *pid)
 {
 	char stem[NAME_SIZE], *eet = NULL, *wav = NULL, **env = NULL;
 	posix_spawn_file_actions_t files;
@@ -236,7 +241,7 @@ spawn(struct exec *e, struct task *t)
 		char sh[] = "sh", c[] = "-c";
 		char *argv[] = { sh, c, (char *)(uintptr_t)e->command, sh, eet, wav, NULL };
 
-		error = posix_spawn(&t->pid, "/bin/sh", &files, &attr, argv, env);
+		error = posix_spawn(pid, "/bin/sh", &files, &attr, argv, env);
 	}
 	free_environment(env);
 	free(wav);
@@ -250,20 +255,22 @@ static int
 start(struct exec *e, struct task *t)
 {
 	struct epoll_event ended = { .events = EPOLLIN };
-	int error = spawn(e, t);
+	pid_t pid;
+	int error = spawn(e, t, &pid);
 
 	if (error != 0)
 		return error;
-	if ((t->pidfd = pidfd_open(t->pid, 0)) == -1 ||
+	if ((t->pidfd = pidfd_open(pid, 0)) == -1 ||
 	    epoll_ctl(e->epoll, EPOLL_CTL_ADD, t->pidfd, &ended) == -1) {
 		error = errno;
-		kill(-t->pid, SIGKILL);
-		waitpid(t->pid, NULL, 0);
+		kill(-pid, SIGKILL);
+		waitpid(pid, NULL, 0);
 		if (t->pidfd != -1)
 			close(t->pidfd);
 		t->pidfd = -1;
 		return error;
 	}
+	child_keep(&t->child, pid);
 	TAILQ_INSERT_TAIL(&e->running, t, link);
 	e->n_running++;
 	return 0;
@@ -293,6 +300,7 @@ exec_step(struct exec *e, void (*done)(void *arg, const struct name *n),
 		if (waitid(P_PIDFD, (id_t)t->pidfd, &info, WEXITED | WNOHANG) == -1 ||
 		    info.si_pid == 0)
 			continue;
+		child_release(&t->child);
 		TAILQ_REMOVE(&e->running, t, link);
 		e->n_running--;
 		close(t->pidfd); /* which takes it out of the epoll set */
@@ -361,7 +369,8 @@ exec_free(struct exec *e)
 	tdestroy(e->all, ignore); /* the lists free the tasks */
 	while ((t = TAILQ_FIRST(&e->running)) != NULL) {
 		TAILQ_REMOVE(&e->running, t, link);
-		kill(-t->pid, SIGTERM);
+		kill(-t->child.pid, SIGTERM);
+		child_release(&t->child);
 		close(t->pidfd);
 		free(t);
 	}

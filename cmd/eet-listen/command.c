@@ -40,6 +40,13 @@ status_of(int status)
 }
 
 static void
+forget(struct command *c)
+{
+	child_release(&c->child);
+	c->child.pid = 0;
+}
+
+static void
 on_ended(uv_poll_t *poll, int error, int events)
 {
 	struct command *c = poll->data;
@@ -47,10 +54,10 @@ on_ended(uv_poll_t *poll, int error, int events)
 
 	(void)error;
 	(void)events;
-	if (waitpid(c->pid, &status, WNOHANG) != c->pid)
+	if (waitpid(c->child.pid, &status, WNOHANG) != c->child.pid)
 		return;
 	uv_poll_stop(poll);
-	c->pid = 0;
+	forget(c);
 	if (WIFSIGNALED(status))
 		cli_note(0, "%s: killed by signal %d (%s)", c->argv[0], WTERMSIG(status),
 		    strsignal(WTERMSIG(status)));
@@ -62,15 +69,15 @@ on_ended(uv_poll_t *poll, int error, int events)
 int
 command_start(struct command *c, uv_loop_t *loop, const char *url)
 {
+	pid_t pid = fork();
 	int e;
 
-	if ((c->pid = fork()) == 0)
+	if (pid == 0)
 		run(c, url);
-	if (c->pid == -1) {
-		c->pid = 0;
+	if (pid == -1)
 		return -1;
-	}
-	if ((c->pidfd = pidfd_open(c->pid, 0)) == -1) {
+	child_keep(&c->child, pid);
+	if ((c->pidfd = pidfd_open(pid, 0)) == -1) {
 		e = errno;
 	} else if ((e = -uv_poll_init(loop, &c->poll, c->pidfd)) != 0) {
 		close(c->pidfd);
@@ -101,8 +108,8 @@ in_foreground(void)
 void
 command_signal(const struct command *c, int number)
 {
-	if (c->pid != 0 && (number != SIGINT || !in_foreground()))
-		kill(c->pid, number);
+	if (c->child.pid != 0 && (number != SIGINT || !in_foreground()))
+		kill(c->child.pid, number);
 }
 
 int
@@ -110,12 +117,12 @@ command_kill(struct command *c)
 {
 	int status = 0;
 
-	if (c->pid == 0)
+	if (c->child.pid == 0)
 		return 0;
-	kill(c->pid, SIGKILL);
-	while (waitpid(c->pid, &status, 0) == -1 && errno == EINTR)
+	kill(c->child.pid, SIGKILL);
+	while (waitpid(c->child.pid, &status, 0) == -1 && errno == EINTR)
 		;
-	c->pid = 0;
+	forget(c);
 	return status_of(status);
 }
 

@@ -1,9 +1,11 @@
 /*
  * -- CMD: a command that runs while the server does, and knows it by $EET_URL.  Its process is
- * watched through a descriptor of its own, so other children are nobody's business here.
+ * watched through a descriptor of its own, so other children are none of its business.
  */
 #ifndef EET_LISTEN_COMMAND_H
 #define EET_LISTEN_COMMAND_H
+
+#include "child.h"
 
 #include <stdbool.h>
 #include <sys/resource.h>
@@ -20,7 +22,7 @@ struct command {
 	void (*ended)(void *arg, int status);
 	void *arg;
 
-	pid_t pid; /* 0: it does not run */
+	struct child child; /* its pid is 0 when it does not run */
 	int pidfd;
 	uv_poll_t poll;
 };

@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include "audio.h"
+#include "child.h"
 #include "cli.h"
 #include "clock.h"
 #include "echo.h"
@@ -668,7 +669,7 @@ progress(struct server *s)
 		if (now < since || now - since < (output_full(o) ? STUCK_FULL : STUCK))
 			return;
 	}
-	if (s->command.pid != 0)
+	if (s->command.child.pid != 0)
 		return; /* it was told to end */
 	s->state = SERVER_DONE;
 	uv_stop(&s->loop);
@@ -741,6 +742,7 @@ on_signal(uv_signal_t *handle, int number)
 
 	switch (number) {
 	case SIGHUP: output_rotate(&s->output); break;
+	case SIGCHLD: child_reap(); break;
 	case SIGUSR1:
 		cli_note(-1, "%zu streams open, %zu held back, %zu connections", s->open_count,
 		    s->held_count, s->client_count);
@@ -749,14 +751,14 @@ on_signal(uv_signal_t *handle, int number)
 			audio_show(c);
 		break;
 	default:
-		if (s->state == SERVER_RUNNING && s->command.pid != 0 && !s->passed_on) {
+		if (s->state == SERVER_RUNNING && s->command.child.pid != 0 && !s->passed_on) {
 			s->passed_on = true; /* everything ends with the command */
 			command_signal(&s->command, number);
-		} else if (s->state == SERVER_RUNNING && s->command.pid == 0) {
+		} else if (s->state == SERVER_RUNNING && s->command.child.pid == 0) {
 			server_stop(s, s->command_status, WIRE_CLOSE_GOING_AWAY,
 			    "the server shuts down");
 		} else {
-			if (s->command.pid != 0)
+			if (s->command.child.pid != 0)
 				s->status = command_kill(&s->command);
 			server_stop(s, s->status, WIRE_CLOSE_GOING_AWAY, "the server shuts down");
 			s->state = SERVER_DONE;
@@ -826,7 +828,7 @@ int
 server_init(struct server *s, const struct server_options *options, bool raw, size_t per_client,
     size_t others)
 {
-	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD };
 	size_t descriptors;
 	struct sigaction hang_up;
 

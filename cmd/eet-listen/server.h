@@ -130,7 +130,7 @@ struct server {
 	uv_check_t check;
 	uv_idle_t again; /* active while held clients may go on: for another turn */
 	uv_timer_t sweep, tick;
-	uv_signal_t signals[4];
+	uv_signal_t signals[5];
 };
 
 /* How often it looks at its clients, and so the longest turn of an idle loop: in milliseconds. */
