@@ -105,7 +105,10 @@ struct log_reader {
 	bool closing_all; /* every open session ends before anything else is yielded */
 	bool ended;       /* nothing more is read */
 	bool scanning;    /* --recover: looking for the next sound record */
+	bool scan_second; /* after scan_from there is what may be a record's beginning */
 	uint64_t scan_from;
+	uint64_t scan_last; /* from scan_from, so many bytes up to the last one that is not 0 */
+	uint8_t scan_head[WIRE_HANDSHAKE_SIZE]; /* the first bytes at scan_from */
 	char scan_text[160];
 
 	uint64_t last_us;
@@ -309,14 +312,16 @@ log_damage(const struct log_reader *r)
 	return r->damage;
 }
 
-__attribute__((format(printf, 4, 5))) static enum log_event
-damage(struct log_reader *r, struct log_record *ro, uint64_t skipped, const char *fmt, ...)
+__attribute__((format(printf, 5, 6))) static enum log_event
+damage(struct log_reader *r, struct log_record *ro, enum log_wrong wrong, uint64_t skipped,
+    const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(ro->text, sizeof ro->text, fmt, ap);
 	va_end(ap);
+	ro->wrong = wrong;
 	ro->skipped = skipped;
 	ro->record = NULL;
 	ro->record_length = 0;
@@ -325,7 +330,7 @@ damage(struct log_reader *r, struct log_record *ro, uint64_t skipped, const char
 }
 
 /* Damage in a record whose length is sound: it is passed over as a whole. */
-#define SKIP(r, ro, len, ...) ((r)->pos += (len), damage((r), (ro), (len), __VA_ARGS__))
+#define SKIP(r, ro, len, ...) ((r)->pos += (len), damage((r), (ro), LOG_RECORD, (len), __VA_ARGS__))
 
 static enum log_event
 closes(struct log_reader *r, struct log_record *ro, struct entry *e)
@@ -338,29 +343,6 @@ closes(struct log_reader *r, struct log_record *ro, struct entry *e)
 	ro->record_length = 0;
 	session_remove(r, e);
 	return LOG_CLOSE;
-}
-
-/*
- * No record can be found at pos.  Reading ends here, or a scan begins behind
- * it; then the damage is reported when it is known how much was skipped.
- */
-__attribute__((format(printf, 3, 4))) static enum log_event
-lost(struct log_reader *r, struct log_record *ro, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(r->scan_text, sizeof r->scan_text, fmt, ap);
-	va_end(ap);
-	if (r->options.recover) {
-		r->scanning = true;
-		r->scan_from = ro->offset;
-		r->pos++;
-		return LOG_MORE; /* the caller goes round again */
-	}
-	r->ended = true;
-	r->closing_all = true;
-	return damage(r, ro, r->eof ? r->end - r->pos : 0, "%s", r->scan_text);
 }
 
 static bool
@@ -391,59 +373,160 @@ frames_magic(const struct log_reader *r, uint32_t magic)
 	return r->options.headless && magic == wire_frame_magic(headless_format(r, magic).codec);
 }
 
+/* Can a record of this log begin with this magic? */
+static bool
+due(const struct log_reader *r, uint32_t magic)
+{
+	return magic == LOG_MAGIC ? r->kind != KIND_FRAMES
+				  : r->kind != KIND_MUX && frames_magic(r, magic);
+}
+
 /*
- * Is there a sound record at p: a magic, a plausible length, and a magic or the end behind it?
+ * How long is the record that begins with b[0..avail), going by its magic and its length?
+ * 0: none can begin so.  SIZE_MAX: more bytes are needed to tell.
+ */
+static size_t
+claimed(const struct log_reader *r, const uint8_t *b, size_t avail)
+{
+	struct wire_handshake h;
+	struct wire_fault fault;
+	uint32_t magic, length;
+
+	if (avail < 4)
+		return SIZE_MAX;
+	magic = le32_load(b);
+	if (!due(r, magic))
+		return 0;
+	if (avail < LOG_PREFIX_SIZE)
+		return SIZE_MAX;
+	length = le32_load(b + 4);
+	if (magic == LOG_MAGIC)
+		return length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH
+		    ? 0
+		    : LOG_PREFIX_SIZE + length;
+	if (magic == WIRE_MAGIC_HANDSHAKE) {
+		if (avail < WIRE_HANDSHAKE_SIZE)
+			return SIZE_MAX;
+		return wire_parse_handshake(b, WIRE_HANDSHAKE_SIZE, &h, &fault)
+		    ? WIRE_HANDSHAKE_SIZE
+		    : 0;
+	}
+	h = r->first != NULL ? r->first->session.format : headless_format(r, magic);
+	return length > wire_max_payload(&h) ? 0 : WIRE_FRAME_HEADER_SIZE + length;
+}
+
+/* May the record at b be followed by one with the magic next? */
+static bool
+goes_on(const uint8_t *b, uint32_t next)
+{
+	uint32_t magic = le32_load(b);
+
+	if (magic == LOG_MAGIC)
+		return next == LOG_MAGIC;
+	if (magic == WIRE_MAGIC_HANDSHAKE && is_frame_magic(next))
+		return next == wire_frame_magic(le16_load(b + 18));
+	return next == WIRE_MAGIC_HANDSHAKE || next == magic;
+}
+
+/*
+ * Is there a sound record at pos: a magic, a plausible length, and a magic or the end after it?
  * 1 yes, 0 no, -1 more bytes are needed to tell.
  */
 static int
-sound(const struct log_reader *r, size_t p)
+sound(struct log_reader *r)
 {
-	const uint8_t *b = r->win + p;
-	size_t avail = r->end - p, size;
-	int more = r->eof ? 0 : -1;
-	bool mux;
-	uint32_t magic, next;
+	const uint8_t *b = r->win + r->pos;
+	size_t avail = r->end - r->pos, size = claimed(r, b, avail);
 
-	if (avail < 4)
-		return more;
-	magic = le32_load(b);
-	mux = magic == LOG_MAGIC && r->kind != KIND_FRAMES;
-	if (!mux && (r->kind == KIND_MUX || !frames_magic(r, magic)))
+	if (size == 0)
 		return 0;
-	if (avail < LOG_PREFIX_SIZE)
-		return more;
-	if (mux) {
-		uint32_t length = le32_load(b + 4);
+	if (!r->eof && (size == SIZE_MAX || avail < size + 4))
+		return -1;
+	if (size != SIZE_MAX && log_offset(r) > r->scan_from)
+		r->scan_second = true;
+	if (avail < size || avail - size < 4)
+		return avail == size;
+	return goes_on(b, le32_load(b + size));
+}
 
-		if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH)
-			return 0;
-		size = LOG_PREFIX_SIZE + length;
-	} else if (magic == WIRE_MAGIC_HANDSHAKE) {
-		struct wire_handshake h;
-		struct wire_fault fault;
+/* Are b[0..len), or the first 4 of them, the beginning of a magic? */
+static bool
+magic_begins(const struct log_reader *r, const uint8_t *b, size_t len)
+{
+	static const uint32_t magics[] = { LOG_MAGIC, WIRE_MAGIC_HANDSHAKE, WIRE_MAGIC_PCM,
+		WIRE_MAGIC_ADPCM };
+	uint8_t magic[4];
 
-		if (avail < WIRE_HANDSHAKE_SIZE)
-			return more;
-		if (!wire_parse_handshake(b, WIRE_HANDSHAKE_SIZE, &h, &fault))
-			return 0;
-		size = WIRE_HANDSHAKE_SIZE;
-		if (avail >= size + 4 && is_frame_magic(le32_load(b + size)))
-			return le32_load(b + size) == wire_frame_magic(h.codec);
-	} else {
-		struct wire_handshake h =
-		    r->first != NULL ? r->first->session.format : headless_format(r, magic);
-		uint32_t length = le32_load(b + 4);
-
-		if (length > wire_max_payload(&h))
-			return 0;
-		size = WIRE_FRAME_HEADER_SIZE + length;
+	for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
+		le32_store(magic, magics[i]);
+		if (due(r, magics[i]) && memcmp(b, magic, len < 4 ? len : 4) == 0)
+			return true;
 	}
-	if (avail < size + 4)
-		return r->eof ? avail == size : -1;
-	next = le32_load(b + size);
-	if (mux)
-		return next == LOG_MAGIC;
-	return next == WIRE_MAGIC_HANDSHAKE || next == magic;
+	return false;
+}
+
+/*
+ * Of the last size bytes of the input, where no sound record is: are they one that is torn?  last
+ * of them are left when zeros are taken from their end, which a power cut leaves where the size
+ * was on the disk already, and the data was not.
+ */
+static bool
+torn(const struct log_reader *r, const uint8_t *head, uint64_t size, uint64_t last)
+{
+	if (last < LOG_PREFIX_SIZE)
+		return magic_begins(r, head, (size_t)last);
+	return claimed(r, head, size < WIRE_HANDSHAKE_SIZE ? (size_t)size : WIRE_HANDSHAKE_SIZE) >
+	    size;
+}
+
+/*
+ * No record can be found at pos.  Reading ends here, or a scan begins; then the damage is reported
+ * when it is known how much was skipped.  torn: the input ends inside a record.
+ */
+__attribute__((format(printf, 4, 5))) static enum log_event
+lost(struct log_reader *r, struct log_record *ro, enum log_wrong wrong, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->scan_text, sizeof r->scan_text, fmt, ap);
+	va_end(ap);
+	if (r->options.recover) {
+		r->scanning = true;
+		r->scan_from = ro->offset;
+		r->scan_last = 0;
+		r->scan_second = false;
+		return LOG_MORE; /* the caller goes round again */
+	}
+	r->ended = true;
+	r->closing_all = true;
+	return damage(r, ro, wrong, r->eof ? r->end - r->pos : 0, "%s", r->scan_text);
+}
+
+/* The scan passes over the byte at pos. */
+static void
+scan_byte(struct log_reader *r)
+{
+	uint64_t n = log_offset(r) - r->scan_from;
+	uint8_t byte = r->win[r->pos++];
+
+	if (n < sizeof r->scan_head)
+		r->scan_head[n] = byte;
+	if (byte != 0)
+		r->scan_last = n + 1;
+}
+
+/* The scan has reached the end of the input. */
+static enum log_event
+scanned_all(struct log_reader *r, struct log_record *ro, uint64_t size)
+{
+	if (r->scan_last == 0)
+		return damage(r, ro, LOG_ZEROS, size,
+		    "%s; the remaining %" PRIu64 " bytes are zeros", r->scan_text, size);
+	return damage(r, ro,
+	    !r->scan_second && torn(r, r->scan_head, size, r->scan_last) ? LOG_TORN : LOG_TAIL,
+	    size, "%s; the remaining %" PRIu64 " bytes are skipped, no sound record among them",
+	    r->scan_text, size);
 }
 
 /* Look for the next sound record; report what was skipped when it, or the end, is reached. */
@@ -452,8 +535,8 @@ scan(struct log_reader *r, struct log_record *ro)
 {
 	uint64_t skipped;
 
-	for (; r->pos < r->end; r->pos++) {
-		int s = sound(r, r->pos);
+	for (; r->pos < r->end; scan_byte(r)) {
+		int s = sound(r);
 
 		if (s < 0)
 			return LOG_MORE;
@@ -466,24 +549,25 @@ scan(struct log_reader *r, struct log_record *ro)
 	ro->offset = r->scan_from;
 	skipped = log_offset(r) - r->scan_from;
 	if (r->pos == r->end)
-		return damage(r, ro, skipped,
-		    "%s; the remaining %" PRIu64 " bytes are skipped, no sound record among them",
-		    r->scan_text, skipped);
-	return damage(r, ro, skipped, "%s; %" PRIu64 " bytes skipped, up to offset %" PRIu64,
-	    r->scan_text, skipped, log_offset(r));
+		return scanned_all(r, ro, skipped);
+	return damage(r, ro, LOG_LOST, skipped,
+	    "%s; %" PRIu64 " bytes skipped, up to offset %" PRIu64, r->scan_text, skipped,
+	    log_offset(r));
 }
 
 /* The input ends inside a record of size bytes (0: not even that is known). */
 static enum log_event
 cut(struct log_reader *r, struct log_record *ro, size_t size)
 {
+	const uint8_t *b = r->win + r->pos;
 	size_t have = r->end - r->pos;
+	enum log_wrong wrong = torn(r, b, have, have) ? LOG_TORN : LOG_TAIL;
 	enum log_event e;
 
 	if (size == 0)
-		e = lost(r, ro, "the input ends %zu bytes into a record", have);
+		e = lost(r, ro, wrong, "the input ends %zu bytes into a record", have);
 	else
-		e = lost(r, ro, "the input ends %zu bytes into a record of %zu", have, size);
+		e = lost(r, ro, wrong, "the input ends %zu bytes into a record of %zu", have, size);
 	if (e == LOG_DAMAGE)
 		r->pos = r->end;
 	return e;
@@ -627,10 +711,10 @@ next_mux(struct log_reader *r, struct log_record *ro)
 	magic = le32_load(p);
 	length = le32_load(p + 4);
 	if (magic != LOG_MAGIC)
-		return lost(r, ro, "magic 0x%08" PRIx32 ", expected 0x%08x (\"EETM\")", magic,
-		    LOG_MAGIC);
+		return lost(r, ro, LOG_TAIL, "magic 0x%08" PRIx32 ", expected 0x%08x (\"EETM\")",
+		    magic, LOG_MAGIC);
 	if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH)
-		return lost(r, ro, "record length %" PRIu32 ", %d to %d", length,
+		return lost(r, ro, LOG_TAIL, "record length %" PRIu32 ", %d to %d", length,
 		    LOG_HEADER_SIZE - LOG_PREFIX_SIZE, LOG_MAX_LENGTH);
 	size = LOG_PREFIX_SIZE + length;
 	if (avail < size)
@@ -723,14 +807,15 @@ next_frames(struct log_reader *r, struct log_record *ro)
 		if (avail < WIRE_HANDSHAKE_SIZE)
 			return r->eof ? cut(r, ro, WIRE_HANDSHAKE_SIZE) : LOG_MORE;
 		if (!wire_parse_handshake(p, WIRE_HANDSHAKE_SIZE, &format, &fault))
-			return lost(r, ro, "%s", fault.reason);
+			return lost(r, ro, LOG_TAIL, "%s", fault.reason);
 		return take_open(r, ro, &format, p);
 	}
 	if (r->first == NULL && is_frame_magic(magic) && !r->options.headless)
-		return lost(r, ro,
+		return lost(r, ro, LOG_TAIL,
 		    "a frame without a handshake before it: give -r RATE -c CHANNELS -n FRAME_SAMPLES");
 	if (!frames_magic(r, magic))
-		return lost(r, ro, "magic 0x%08" PRIx32 ", expected a handshake's%s", magic,
+		return lost(r, ro, LOG_TAIL, "magic 0x%08" PRIx32 ", expected a handshake's%s",
+		    magic,
 		    frames_magic(r, WIRE_MAGIC_PCM)         ? " or a PCM frame's"
 			: frames_magic(r, WIRE_MAGIC_ADPCM) ? " or an ADPCM frame's"
 							    : "");
@@ -741,7 +826,7 @@ next_frames(struct log_reader *r, struct log_record *ro)
 	s = &r->first->session.stream;
 	length = le32_load(p + 4);
 	if (length > wire_max_payload(&s->format))
-		return lost(r, ro, "frame length %" PRIu32 ", at most %" PRIu32, length,
+		return lost(r, ro, LOG_TAIL, "frame length %" PRIu32 ", at most %" PRIu32, length,
 		    wire_max_payload(&s->format));
 	size = WIRE_FRAME_HEADER_SIZE + length;
 	if (avail < size)
@@ -774,8 +859,8 @@ next_unknown(struct log_reader *r, struct log_record *ro)
 	else if (magic == WIRE_MAGIC_HANDSHAKE || is_frame_magic(magic))
 		r->kind = KIND_FRAMES;
 	else
-		return lost(r, ro, "magic 0x%08" PRIx32 ": neither a mux log nor a frame log",
-		    magic);
+		return lost(r, ro, LOG_TAIL,
+		    "magic 0x%08" PRIx32 ": neither a mux log nor a frame log", magic);
 	return LOG_MORE;
 }
 
@@ -787,6 +872,7 @@ log_next(struct log_reader *r, struct log_record *ro)
 	for (;;) {
 		size_t before = r->pos;
 		enum kind kind = r->kind;
+		bool scanning = r->scanning;
 		enum log_event e;
 
 		ro->session = NULL;
@@ -797,6 +883,7 @@ log_next(struct log_reader *r, struct log_record *ro)
 		ro->made_up = false;
 		ro->reason[0] = ro->text[0] = '\0';
 		ro->skipped = 0;
+		ro->wrong = 0;
 		ro->offset = log_offset(r);
 		if (r->closing_all) {
 			if (r->first != NULL)
@@ -821,7 +908,9 @@ log_next(struct log_reader *r, struct log_record *ro)
 		else
 			e = next_unknown(r, ro);
 		/* Something moved without an event to tell: look again. */
-		if (e == LOG_MORE && (r->pos != before || r->kind != kind || r->closing_all))
+		if (e == LOG_MORE &&
+		    (r->pos != before || r->kind != kind || r->scanning != scanning ||
+			r->closing_all))
 			continue;
 		return ro->event = e;
 	}

@@ -90,6 +90,19 @@ enum log_event {
 	LOG_ERROR   /* out of memory (errno) */
 };
 
+/*
+ * What a LOG_DAMAGE is about.  With log_options.recover its bytes are exactly those from its offset
+ * on, `skipped` of them, and what comes next is at offset + skipped.  Without, reading ends at the
+ * first damage that is not LOG_RECORD, and what follows is not looked at: LOG_TORN or LOG_TAIL.
+ */
+enum log_wrong {
+	LOG_RECORD = 1, /* a whole record that breaks a rule: it alone is passed over */
+	LOG_LOST,       /* bytes that are no record; a sound one is at offset + skipped */
+	LOG_TAIL,       /* as LOG_LOST, but no sound record follows up to the end of the input */
+	LOG_TORN, /* as LOG_TAIL: the last record, whose end is missing (zeros may follow its prefix) */
+	LOG_ZEROS /* as LOG_TAIL: every byte is 0 */
+};
+
 struct log_record {
 	enum log_event event;
 	uint64_t offset;             /* in the input, of the record or the damage */
@@ -104,6 +117,7 @@ struct log_record {
 	char reason[WIRE_MAX_REASON + 1]; /* CLOSE; bytes from outside, NULs replaced by '?' */
 	/* DAMAGE: what, and the limit.  OPEN: "", or what was dropped from its keys.  Holds bytes from outside. */
 	char text[256];
+	enum log_wrong wrong; /* DAMAGE; else 0 */
 	uint64_t skipped; /* DAMAGE: bytes passed over because of it, 0 if the end is not known */
 	const uint8_t *record; /* the record verbatim as it stands in the log; NULL if made up */
 	uint32_t record_length;

@@ -62,6 +62,8 @@ check(struct reading *rd, const struct log_record *rec)
 	mix_number(rd, rec->event);
 	mix_number(rd, rec->offset);
 	mix(rd, rec->text, strlen(rec->text));
+	mix_number(rd, rec->wrong);
+	require((rec->wrong != 0) == (rec->event == LOG_DAMAGE));
 	if (rec->event == LOG_DAMAGE) {
 		rd->damage++;
 		require(rec->text[0] != '\0' && rec->offset + rec->skipped <= rd->size);

@@ -31,9 +31,12 @@ struct reading {
 	char *text;
 	size_t size;
 	FILE *out;
-	uint64_t offset; /* of the event before */
-	unsigned open;   /* sessions */
-	uint64_t damage; /* events */
+	uint64_t offset;     /* of the event before */
+	unsigned open;       /* sessions */
+	uint64_t damage;     /* events */
+	uint64_t damaged_to; /* the offset of what comes next */
+	char wrongs[200];    /* the kinds of damage */
+	FILE *wrong;
 	size_t searched; /* up to where in the log frames were found */
 };
 
@@ -43,6 +46,8 @@ begin(struct reading *rd, const struct bytes *log, const struct log_options *o)
 	*rd = (struct reading){ .log = log, .options = o };
 	rd->out = open_memstream(&rd->text, &rd->size);
 	assert_non_null(rd->out);
+	rd->wrong = fmemopen(rd->wrongs, sizeof rd->wrongs, "w");
+	assert_non_null(rd->wrong);
 }
 
 static void
@@ -51,6 +56,24 @@ note_session(struct reading *rd, const struct log_record *rec)
 	fprintf(rd->out, " s%" PRIu32, rec->session->number);
 	assert_int_equal(wire_max_payload(&rec->session->format),
 	    wire_max_payload(&rec->session->stream.format));
+}
+
+/* What kind of damage it is, and how far it goes. */
+static void
+note_wrong(struct reading *rd, const struct log_record *rec)
+{
+	static const char *const names[] = { "", "RECORD", "LOST", "TAIL", "TORN", "ZEROS" };
+	const bool last =
+	    rec->wrong == LOG_TAIL || rec->wrong == LOG_TORN || rec->wrong == LOG_ZEROS;
+
+	fprintf(rd->wrong, "%s ", names[rec->wrong]);
+	if (rec->wrong == LOG_RECORD || (rd->options != NULL && rd->options->recover)) {
+		assert_true(rec->skipped > 0);
+		assert_true((rec->offset + rec->skipped == rd->log->len) >= last);
+		rd->damaged_to = rec->offset + rec->skipped;
+	}
+	for (uint64_t i = 0; rec->wrong == LOG_ZEROS && i < rec->skipped; i++)
+		assert_int_equal(rd->log->p[rec->offset + i], 0);
 }
 
 /* Check what is always true of an event, and write it down. */
@@ -64,6 +87,8 @@ note(struct reading *rd, const struct log_record *rec)
 
 	fprintf(rd->out, "%" PRIu64 " %s", rec->offset, names[rec->event]);
 	assert_true(rec->offset >= rd->offset && rec->offset <= rd->log->len);
+	assert_true(rec->offset >= rd->damaged_to);
+	assert_true((rec->wrong != 0) == (rec->event == LOG_DAMAGE));
 	rd->offset = rec->offset;
 	assert_true(has_session == (rec->session != NULL));
 	if (rec->record != NULL) {
@@ -110,6 +135,7 @@ note(struct reading *rd, const struct log_record *rec)
 	case LOG_DAMAGE:
 		rd->damage++;
 		assert_true(rec->text[0] != '\0');
+		note_wrong(rd, rec);
 		fprintf(rd->out, " +%" PRIu64 " %s", rec->skipped, rec->text);
 		break;
 	case LOG_END: assert_int_equal(rd->open, 0); break;
@@ -127,6 +153,7 @@ finish(struct reading *rd, struct log_reader *r, struct log_record *rec)
 	assert_int_equal(log_damage(r), rd->damage);
 	log_free(r);
 	fclose(rd->out);
+	fclose(rd->wrong);
 	return rd->text;
 }
 
@@ -188,6 +215,30 @@ read_file(const struct bytes *log, const struct log_options *o)
 	} while (rec.event != LOG_END);
 	close(fd);
 	return finish(&rd, r, &rec);
+}
+
+/* The kinds of damage in a log, and where the last of them begins. */
+static void
+assert_wrong(const struct bytes *log, const struct log_options *o, const char *expected,
+    uint64_t offset)
+{
+	struct log_reader *r = log_new(-1, o);
+	struct log_record rec;
+	struct reading rd;
+	uint64_t last = UINT64_MAX;
+
+	assert_non_null(r);
+	begin(&rd, log, o);
+	log_window(r, log->p, log->len);
+	log_eof(r);
+	while (log_next(r, &rec) != LOG_END) {
+		note(&rd, &rec);
+		if (rec.event == LOG_DAMAGE)
+			last = rec.offset;
+	}
+	free(finish(&rd, r, &rec));
+	assert_string_equal(rd.wrongs, expected);
+	assert_true(last == offset);
 }
 
 static void
@@ -1037,6 +1088,91 @@ cut_anywhere(void **state)
 }
 
 /*
+ * How a log ends is told apart, wherever it is cut: in order, in a torn record, in zeros, in
+ * anything else.
+ */
+static void
+assert_told_apart(const struct bytes *log)
+{
+	static const uint8_t zeros[5000];
+	size_t at[32], n = boundaries(log, at), last = 0;
+
+	for (size_t len = 0; len <= log->len; len++) {
+		struct bytes b = { 0 };
+
+		while (last + 1 < n && at[last + 1] <= len)
+			last++;
+		bytes_add(&b, log->p, len);
+		if (len == at[last]) {
+			assert_wrong(&b, &recover, "", UINT64_MAX);
+			bytes_add(&b, zeros, 1);
+			assert_wrong(&b, &recover, "ZEROS ", len);
+			bytes_add(&b, zeros, sizeof zeros);
+			assert_wrong(&b, &recover, "ZEROS ", len);
+			bytes_add(&b, "x", 1);
+			assert_wrong(&b, &recover, "TAIL ", len);
+		} else {
+			assert_wrong(&b, &recover, "TORN ", at[last]);
+			assert_wrong(&b, NULL, "TORN ", at[last]);
+			b.p[at[last]] ^= 0x10;
+			assert_wrong(&b, NULL, "TAIL ", at[last]);
+			if (last > 0) /* a mux log's first record holds a frame log's handshake */
+				assert_wrong(&b, &recover, "TAIL ", at[last]);
+		}
+		bytes_free(&b);
+	}
+}
+
+static void
+how_it_ends(void **state)
+{
+	struct bytes mux = small_mux(), frames = small_frames();
+	static const uint8_t zeros[100];
+
+	(void)state;
+	assert_told_apart(&mux);
+	assert_told_apart(&frames);
+	/* A prefix that is torn, and zeros where more was to come. */
+	for (size_t len = 1; len <= 7; len++) {
+		struct bytes b = { 0 };
+
+		bytes_add(&b, mux.p, 268 + len);
+		bytes_add(&b, zeros, sizeof zeros);
+		/* 268 is a TICK: length 12. */
+		assert_wrong(&b, &recover, len < 5 ? "TORN " : "ZEROS ", len < 5 ? 268 : 292);
+		bytes_free(&b);
+	}
+	bytes_free(&mux);
+	bytes_free(&frames);
+}
+
+/* What reaches beyond the end and holds another record is not torn: its length is wrong. */
+static void
+torn_or_wrong(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	put_handshake(&b, &stereo);
+	put_frame(&b, WIRE_PCM16, 0, 4);
+	put_frame(&b, WIRE_PCM16, 1, 4);
+	put_frame(&b, WIRE_PCM16, 2, 40);
+	b.len -= 20;
+	assert_wrong(&b, &recover, "TORN ", 64);
+	b.p[52] = 40;
+	assert_wrong(&b, &recover, "TAIL ", 48);
+	/* The one after it is whole: it is found. */
+	b.len = 64;
+	put_frame(&b, WIRE_PCM16, 2, 8);
+	assert_wrong(&b, &recover, "LOST ", 48);
+	b.p[52] = 4;
+	assert_wrong(&b, &recover, "", UINT64_MAX);
+	b.p[52] = 6; /* two bytes too many, and one sample frame and a half */
+	assert_wrong(&b, &recover, "RECORD TAIL ", 66);
+	bytes_free(&b);
+}
+
+/*
  * ---- --recover ----
  */
 
@@ -1399,6 +1535,8 @@ main(void)
 		cmocka_unit_test(fatal_records),
 		cmocka_unit_test(fatal_frames),
 		cmocka_unit_test(cut_anywhere),
+		cmocka_unit_test(how_it_ends),
+		cmocka_unit_test(torn_or_wrong),
 		cmocka_unit_test(garbage_anywhere),
 		cmocka_unit_test(what_recover_says),
 		cmocka_unit_test(recover_frames),
