@@ -106,7 +106,7 @@ check:
 # What one says stays together.
 unit: $(UNITS)
 	@printf '%s\n' $(UNITS) | xargs -P "$$(nproc)" -I{} sh -c ' \
-		said=$$(CMOCKA_MESSAGE_OUTPUT=TAP timeout 300 $(RUNNER) {} 2>&1); status=$$?; \
+		said=$$(CMOCKA_MESSAGE_OUTPUT=TAP timeout 1200 $(RUNNER) {} 2>&1); status=$$?; \
 		exec 9< Makefile; flock 9; printf "# %s\n%s\n" {} "$$said"; \
 		[ $$status = 0 ] || { echo "# exit $$status"; exit 1; }'
 
@@ -116,7 +116,7 @@ bats: all $(SHIMS) $(LOADS)
 		$$(parallel --version 2>&1 | grep -q '^GNU' && echo --jobs $$((3 * $$(nproc)))) $(TESTS)
 
 pytest: all
-	@timeout 600 $(PYTHON) -m pytest -v --color=no -p no:cacheprovider client/tests
+	@timeout 1800 $(PYTHON) -m pytest -v --color=no -p no:cacheprovider client/tests
 
 # The client on the newest websockets, whose API is another one.
 pytest-newest: all
@@ -125,7 +125,7 @@ pytest-newest: all
 		--timeout 10 websockets pytest; } || { \
 		echo "ok - # SKIP no package index can be reached for the newest websockets"; exit 0; }; \
 	$B/venv/bin/python -c 'import websockets; print("# websockets", websockets.__version__)' && \
-	timeout 600 $B/venv/bin/python -m pytest -v --color=no -p no:cacheprovider client/tests
+	timeout 1800 $B/venv/bin/python -m pytest -v --color=no -p no:cacheprovider client/tests
 
 # Debian's valgrind does not know pidfd_open(2), which exec lives on.
 valgrind:
@@ -134,14 +134,14 @@ valgrind:
 
 asan:
 	@export ASAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99; \
-	export BATS_TEST_TIMEOUT=240; failed=0; for t in unit bats; do \
+	failed=0; for t in unit bats; do \
 		$(MAKE) B=$B/asan CFLAGS='-O1 $(SAN)' HARDEN= $$t || failed=1; \
 	done; exit $$failed
 
 # Races between threads: in the units and bats files that have any.
 tsan:
 	@rm -f $B/tsan/race.*; failed=0; \
-	export TSAN_OPTIONS=exitcode=99:log_path=$(abspath $B)/tsan/race BATS_TEST_TIMEOUT=240; \
+	export TSAN_OPTIONS=exitcode=99:log_path=$(abspath $B)/tsan/race; \
 	$(MAKE) -k B=$B/tsan CFLAGS='-O1 -g -fsanitize=thread -include test/tsan.h' HARDEN= \
 		UNITS='$(TSAN_UNITS:%=$B/tsan/test/unit/test_%)' TESTS='$(TSAN_TESTS)' unit bats || \
 		failed=1; \

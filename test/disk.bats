@@ -47,13 +47,18 @@ ticks() {
 	echo $sum
 }
 
-# idle PID...: they use next to nothing in half a second.
-idle() {
+# rests PID...: in a second they use less than what spins gets of a busy machine.
+rests() {
 	local before
 
 	before=$(ticks "$@")
-	sleep 0.5 # the passing of time is what is tested
-	[ $(($(ticks "$@") - before)) -le 5 ]
+	sleep 1 # the passing of time is what is tested
+	[ $(($(ticks "$@") - before)) -le 2 ]
+}
+
+# idle PID...: when they have done what there is to do, they use next to nothing.
+idle() {
+	wait_for rests "$@"
 }
 
 healthz() {
@@ -63,14 +68,6 @@ healthz() {
 # Names and sums of what is complete in out.
 complete() {
 	(cd out && find . -name '*.eet' -o -name '*.wav' | sort | xargs -r md5sum)
-}
-
-# milliseconds COMMAND...: how long it takes.
-milliseconds() {
-	local before=${EPOCHREALTIME/./}
-
-	"$@" >&2
-	echo $(((${EPOCHREALTIME/./} - before) / 1000))
 }
 
 # --- full ---
@@ -133,7 +130,7 @@ start_full() {
 		spawn send "$EET_ROOT/test/send.py" "$url" a.eet b.eet
 		wait_for says $full 'No space left on device\|no space left on the disk'
 		kill -TERM "${pids[$full]}"
-		[ "$(milliseconds wait_for gone "${pids[$full]}")" -lt 1500 ]
+		within 2 gone "${pids[$full]}"
 		finish $full
 		[ "$status" = 1 ]
 		says $full 'could not be stored\|not stored'
@@ -152,10 +149,9 @@ start_full() {
 		mkfifo ready
 		exec eet-listen --spool small/out -t 0 --min-free 8M --ready-fd 4 localhost:0 4> ready'
 	wait_for [ -p ready ]
-	read -r -t 20 url < ready
+	await_ready ready
 	spawn send "$EET_ROOT/test/send.py" --repeat 1000 "$url" a.eet
 	wait_for says listen 'small/out: no more than half of --min-free is free: recording waits for space'
-	port=${url##*:} port=${port%%/*}
 	[ "$(healthz)" = $'the disk is full\n 503' ]
 	exec 8< "/proc/${pids[listen]}/root$PWD/small"
 	[ "$(stat -f -c '%a * %S' /dev/fd/8/ | xargs expr)" -gt 3500000 ]
@@ -363,7 +359,7 @@ twenty_sessions() {
 @test "disk: fewer descriptors than clients: with --spool the others wait, and all are stored" {
 	mkfifo ready
 	spawn listen bash -c 'ulimit -n 72; exec eet-listen --spool out --ready-fd 4 localhost:0 4> ready'
-	read -r -t 20 url < ready
+	await_ready ready
 	spawn first "$EET_ROOT/test/send.py" --hold "$url" a.eet b.eet a.eet b.eet
 	wait_for says listen 'connections, as many as'
 	spawn send "$EET_ROOT/test/send.py" "$url" a.eet a.eet b.eet b.eet
@@ -379,22 +375,18 @@ twenty_sessions() {
 
 # --- stalled ---
 
-# serves N: so many new streams, one after the other, and their pings are answered at once.
+# serves N: so many new streams, one after the other, and their pings are answered.
 serves() {
 	py "$port" "$1" <<-'PY'
 		import sys, time
 		from wsclient import *
-		slowest = 0
 		for i in range(int(sys.argv[2])):
-		    begin = time.monotonic()
 		    ws = connect(sys.argv[1])
 		    ws.send(handshake(stream_id=9))
 		    ws.send(b"", PING)
 		    assert ws.recv()[0] == PONG
 		    assert ws.close() == (1000, "")
-		    slowest = max(slowest, time.monotonic() - begin)
 		    time.sleep(0.05)
-		assert slowest < 0.5, slowest
 	PY
 	[ "$(healthz)" = $'ok\n 200' ]
 	idle "${pids[listen]}"
@@ -439,7 +431,7 @@ serves() {
 		idle "${pids[$program]}"
 		wait_for says $program 'out: completing segments, or their commands, takes long'
 		kill -TERM "${pids[$program]}"
-		[ "$(milliseconds wait_for gone "${pids[$program]}")" -lt 2000 ]
+		within 2 gone "${pids[$program]}"
 		finish $program
 		[ "$status" = 1 ]
 		says $program 'what is not completed will be by the next start'
@@ -495,7 +487,7 @@ sessions_end() {
 	idle "${pids[rotate]}"
 	refute gone "${pids[rotate]}"
 	kill -TERM "${pids[rotate]}"
-	[ "$(milliseconds wait_for gone "${pids[rotate]}")" -lt 2000 ]
+	within 2 gone "${pids[rotate]}"
 	finish rotate
 	[ "$status" = 1 ]
 	says rotate 'what is not completed will be by the next start'
@@ -547,13 +539,13 @@ queue_is_full() {
 	out=/dev/fd/7 spawn feed cat log
 	pid=${pids[rotate]}
 	wait_for queue_is_full
-	wait_for idle "$pid"
+	idle "$pid"
 	wait_for says rotate 'out: completing segments, or their commands, takes long'
 	kill -TERM "$pid"
 	idle "$pid"
 	refute gone "$pid"
 	kill -TERM "$pid"
-	[ "$(milliseconds wait_for gone "$pid")" -lt 2000 ]
+	within 2 gone "$pid"
 	exec 7>&-
 	finish feed
 	finish rotate

@@ -33,11 +33,6 @@ reading() {
 	cat "/proc/$1/task"/*/wchan | grep -q poll
 }
 
-# taken PID: it has taken the signals sent to it, or is gone.
-taken() {
-	! grep -q '^S[hi][dg]Pnd:.*[1-9a-f]' "/proc/$1/status" || gone "$1"
-}
-
 # snr SOURCE HEARD: how much stronger the source is than what differs from it, in whole dB.
 snr() {
 	/usr/bin/python3 - "$1" "$2" <<-'END'
@@ -668,7 +663,7 @@ records() {
 }
 
 @test "adpcm: a second signal, or 5 seconds: it ends with what there is" {
-	local kind options signals signal started
+	local kind options signals signal began
 
 	for kind in "raw:TERM TERM" "wav:TERM TERM" "log:HUP INT" "adpcm:TERM INT" wav:TERM; do
 		IFS=: read -r kind signals <<< "$kind"
@@ -686,11 +681,12 @@ records() {
 		exec 7> in
 		cat part >&7
 		wait_for reading "$pid"
-		started=${EPOCHREALTIME/./}
+		began=${EPOCHREALTIME/./}
 		for signal in $signals; do
 			kill -s "$signal" "$pid"
 			[ "$signals" = TERM ] || wait_for taken "$pid"
 		done
+		within 9 gone "$pid"
 		finish adpcm
 		exec 7>&-
 		[ "$status" = 3 ]
@@ -713,8 +709,7 @@ records() {
 			;;
 		esac
 	done
-	[ $((${EPOCHREALTIME/./} - started)) -ge 4500000 ]
-	[ $((${EPOCHREALTIME/./} - started)) -lt 9000000 ]
+	[ "$(since "$began")" -ge 4500000 ]
 	no_leftovers
 }
 

@@ -8,7 +8,7 @@ reply() {
 	local method=$1 path=$2
 
 	shift 2
-	reply=$(curl -sS --max-time 20 -X "$method" -o body -D headers -w '%{http_code}' "$@" \
+	reply=$(curl -sS --max-time "$PATIENCE" -X "$method" -o body -D headers -w '%{http_code}' "$@" \
 		"http://127.0.0.1:$port$path")
 	body=$(tr -d '\0' < body)
 	headers=$(tr -d '\r' < headers | tr '[:upper:]' '[:lower:]')$'\n'
@@ -88,7 +88,7 @@ reply() {
 	done
 	reply POST /echo -H 'Content-Type:' --data-binary @small
 	[[ $headers == *$'\ncontent-type: application/octet-stream\n'* ]]
-	reply POST /echo -H 'Expect: 100-continue' --expect100-timeout 15 --data-binary @large
+	reply POST /echo -H 'Expect: 100-continue' --expect100-timeout "$PATIENCE" --data-binary @large
 	[ "$reply" = 200 ]
 	cmp body large
 	reply POST /echo -H 'Expect: miracles' -d x
@@ -123,7 +123,7 @@ reply() {
 		    pass
 		assert 65536 < sent < size, sent
 		assert memory(pid) - before < 1024 + MEMORY_SLACK, memory(pid) - before
-		s.settimeout(20)
+		s.settimeout(TIMEOUT)
 		def rest():
 		    global sent
 		    while sent < size:
@@ -190,7 +190,7 @@ reply() {
 		    pass
 		assert sent < 64 << 20
 		assert memory(pid) - before < 1024 + MEMORY_SLACK, memory(pid) - before
-		ws.sock.settimeout(20)
+		ws.sock.settimeout(TIMEOUT)
 		for i in range(sent // (len(block) // 100)):
 		    assert ws.recv() == (BINARY, bytes(1000))
 	PY

@@ -3,13 +3,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-# It has made "ready" known: sets $port.
-await_ready() {
-	read -r -t 20 url < ready
-	port=${url##*:}
-	port=${port%%/*}
-}
-
 # start_small SIZE OPTION...: eet-listen there.
 start_small() {
 	local size=$1
@@ -19,7 +12,7 @@ start_small() {
 	mkfifo ready
 	spawn listen on_tmpfs "$size" sh -c 'exec eet-listen --ready-fd 4 "$@" 4> ready' - "$@" \
 		localhost:0
-	await_ready
+	await_ready ready
 	server=$pid
 	small=/proc/$server/root$PWD/small
 }
@@ -46,7 +39,6 @@ def send():
     except OSError:
         pass
 threading.Thread(target=send, daemon=True).start()
-ws.sock.settimeout(60)
 print(*ws.closed(answer=False))
 ' "$port" "${1:-1000000}"
 }
@@ -191,8 +183,8 @@ says() {
 	exec 8<> pipe
 	out=pipe start_listen
 	exec 9< pipe 8>&-
-	flood 20000
 	[ "$(curl -sS "http://127.0.0.1:$port/healthz")" = ok ]
+	flood 20000
 	wait_for says 'standard output: nobody reads it; 1 stream is held back'
 	run -0 curl -sS -w '%{http_code}' "http://127.0.0.1:$port/healthz"
 	[ "$output" = $'nobody reads the output\n503' ]
@@ -213,13 +205,16 @@ says() {
 	mkfifo pipe
 	exec 8<> pipe
 	out=pipe start_listen -q
+	server=$pid
 	exec 9< pipe 8>&-
+	began=${EPOCHREALTIME/./} # before the last progress
 	flood
 	wait_for pipe_is_full 9
-	began=$EPOCHSECONDS
-	stop listen
+	kill -TERM "$server"
+	within 9 gone "$server"
+	[ "$(since "$began")" -ge 4500000 ]
+	finish listen
 	[ "$status" = 1 ]
-	[ $((EPOCHSECONDS - began)) -ge 4 ] && [ $((EPOCHSECONDS - began)) -le 9 ]
 	finish flood
 	[ "$(cat flood.out)" = "1001 the server shuts down" ]
 	grep -qx 'eet-listen: standard output: the last [0-9]* bytes of the log could not be stored' listen.err
@@ -243,7 +238,7 @@ says() {
 	kill -TERM "$pid"
 	wait_for refuses
 	kill -TERM "$pid"
-	wait_for -t 2 gone "$pid"
+	within 2 gone "$pid"
 	finish listen
 	[ "$status" = 1 ]
 	exec 9<&-
@@ -312,7 +307,7 @@ says() {
 	flood
 	wait_for says 'no space left'
 	kill -TERM "$server"
-	wait_for -t 3 gone "$server"
+	within 3 gone "$server"
 	finish listen
 	[ "$status" = 1 ]
 	says 'small/log: the last [0-9]* bytes of the log could not be stored'
@@ -344,7 +339,7 @@ says() {
 	wait_for says 'No space left'
 	exec 8< "$small"
 	kill -TERM "$server"
-	wait_for -t 3 gone "$server"
+	within 3 gone "$server"
 	finish listen
 	[ "$status" = 1 ]
 	finish flood
@@ -357,7 +352,7 @@ says() {
 }
 
 @test "listen: many connections that come and go, and crowds that say nothing" {
-	start_listen -q --handshake-timeout 2s
+	start_listen -q --handshake-timeout 2s --idle-timeout 0
 	py "$port" "$pid" <<-'PY'
 		import os, socket, sys
 		from wsclient import *
@@ -378,16 +373,12 @@ says() {
 		healthy.send(frame(0, bytes(640)))
 		connect(port, "/ws/echo").close()
 		for s in crowd:
-		    s.settimeout(20)
 		    assert s.recv(1) == b""  # each is closed in its time
 		healthy.send(frame(1, bytes(640)))
 		assert healthy.close() == (1000, "")
 		healthy.sock.close()
-		deadline = 200
-		while descriptors() > before - 1 and deadline > 0:
+		while descriptors() > before - 1:
 		    connect(port, "/ws/echo").close()
-		    deadline -= 1
-		assert deadline > 0, (before, descriptors())
 	PY
 	stop listen
 	[ "$status" = 0 ]
@@ -396,8 +387,8 @@ says() {
 
 @test "listen: more connections than descriptors: the others wait, said once" {
 	mkfifo ready
-	spawn listen bash -c 'ulimit -n 84; exec eet-listen --ready-fd 4 localhost:0 4> ready'
-	await_ready
+	spawn listen bash -c 'ulimit -n 84; exec eet-listen --handshake-timeout 0 --ready-fd 4 localhost:0 4> ready'
+	await_ready ready
 	py "$port" "$pid" <<-'PY'
 		import sys, time
 		from wsclient import *
@@ -410,9 +401,13 @@ says() {
 		    with open(f"/proc/{pid}/stat") as f:
 		        fields = f.read().rsplit(")", 1)[1].split()
 		    return int(fields[11]) + int(fields[12])
-		before = cpu()
-		time.sleep(1)
-		assert cpu() - before < 20, "it spins"
+		for _ in range(100):
+		    before = cpu()
+		    time.sleep(1)
+		    if cpu() - before <= 2:  # less than what spins gets of a busy machine
+		        break
+		else:
+		    assert False, "it spins"
 		for ws in clients:
 		    assert ws.close() == (1000, "")
 		for s in waiting:
@@ -426,7 +421,7 @@ says() {
 @test "listen: a file that may not grow, and a closed standard output, are exit 1" {
 	mkfifo ready
 	spawn listen bash -c 'ulimit -f 100; exec eet-listen -q --ready-fd 4 localhost:0 -o log 4> ready'
-	await_ready
+	await_ready ready
 	flood
 	finish flood
 	[ "$(cat flood.out)" = "1011 the server's output is gone" ]
@@ -496,7 +491,7 @@ says() {
 	spawn client env PYTHONPATH="$EET_ROOT/test" /usr/bin/python3 stuck.py "$port"
 	wait_for test -e stuck
 	kill -TERM "$server"
-	wait_for -t 3 gone "$server"
+	within 3 gone "$server"
 	finish listen
 	[ "$status" = 0 ]
 	stop client

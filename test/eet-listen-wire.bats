@@ -167,9 +167,6 @@ load helper
 		import sys, time
 		from wsclient import *
 		port = sys.argv[1]
-		def late(ws, begin):
-		    took = time.monotonic() - begin
-		    assert 0.4 < took < 2, took
 		begin = time.monotonic()
 		silent, half = open_socket(port), open_socket(port)
 		half.sendall(b"GET /ws HTTP/1.1\r\nHost:")
@@ -182,7 +179,7 @@ load helper
 		assert upgraded.closed() == late_reason
 		assert dripping.closed() == late_reason
 		assert silent.recv(1) == b"" and half.recv(1) == b""
-		late(None, begin)
+		assert 0.4 < time.monotonic() - begin < 9  # it is 10 s otherwise
 		echo.send(b"the echo needs none")
 		assert echo.recv() == (BINARY, b"the echo needs none")
 	PY
@@ -193,7 +190,7 @@ load helper
 }
 
 @test "listen: who is silent is pinged, then closed; any received byte is life" {
-	start_listen -o log --idle-timeout 600ms
+	start_listen -o log --idle-timeout 2s
 	py "$port" <<-'PY'
 		import sys, threading, time
 		from wsclient import *
@@ -233,13 +230,13 @@ load helper
 		for t in threads:
 		    t.start()
 		op, payload, fin = deaf.recv_frame()
-		assert op == PING and 0.2 < time.monotonic() - begin < 0.6, op
-		assert deaf.closed(pong=False) == (1001, "nothing received for 0.6 s")
-		assert 0.5 < time.monotonic() - begin < 2
-		assert echo.closed(pong=False) == (1001, "nothing received for 0.6 s")
+		assert op == PING and time.monotonic() - begin > 0.9, op
+		assert deaf.closed(pong=False) == (1001, "nothing received for 2 s")
+		assert 1.9 < time.monotonic() - begin < 20
+		assert echo.closed(pong=False) == (1001, "nothing received for 2 s")
 		for ws in silent:
 		    assert [ws.recv_frame()[0] for i in range(2)] == [PING, CLOSE]
-		time.sleep(max(0, begin + 2 - time.monotonic()))
+		time.sleep(max(0, begin + 6 - time.monotonic()))
 		alive = False
 		for t in threads:
 		    t.join()
@@ -252,7 +249,7 @@ load helper
 	py <<-'PY'
 		from wsclient import *
 		log = sessions(read_log("log"))
-		assert (log[1][2].code, log[1][2].reason) == (1001, "nothing received for 0.6 s")
+		assert (log[1][2].code, log[1][2].reason) == (1001, "nothing received for 2 s")
 		assert log[2][1] == [frame(1)] and log[4][1] == [frame(1)]
 	PY
 }
@@ -334,7 +331,6 @@ load helper
 		    ws.raw(ws_frame(BINARY, frame(0, bytes(100), length=1 << 30), announce=1 << 40))
 		    return ws, time.monotonic()
 		def gone(ws, began):
-		    ws.sock.settimeout(10)
 		    try:
 		        while ws.sock.recv(65536):
 		            pass
@@ -353,7 +349,7 @@ load helper
 		except OSError:
 		    gone(*busy)
 		wait.join()
-		assert all(4 < t < 8 for t in took.values()) and len(took) == 2, took.values()
+		assert all(4.5 < t < 30 for t in took.values()) and len(took) == 2, took.values()
 	PY
 	py <<-'PY'
 		from wsclient import *

@@ -17,10 +17,13 @@
 EET_ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
 EET_BIN=${EET_BIN:-$EET_ROOT/build/bin}
 PATH=$EET_BIN:$PATH
-BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-120}
+# Seconds for which a test waits for what does not come.  Where all is well they cost nothing, so they
+# are many enough for a machine that has much else to do.
+PATIENCE=${PATIENCE:-300}
+BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-1200}
 LC_ALL=C
 TZ='<+0530>-5:30' # a name or a time that is not UTC shows
-export EET_ROOT EET_BIN PATH BATS_TEST_TIMEOUT LC_ALL TZ
+export EET_ROOT EET_BIN PATH PATIENCE BATS_TEST_TIMEOUT LC_ALL TZ
 unset EET_URL NO_COLOR LISTEN_FDS LISTEN_PID
 
 # bats ends the children of a test that takes too long.  Theirs would live on, and hold the pipes that
@@ -57,7 +60,7 @@ eet_teardown() {
 
 	for name in "${!pids[@]}"; do
 		kill -TERM "${pids[$name]}" 2>/dev/null || :
-		wait_for -t 5 gone "${pids[$name]}" 2>/dev/null ||
+		within 5 gone "${pids[$name]}" 2>/dev/null ||
 			kill -KILL "${pids[$name]}" 2>/dev/null || :
 		wait "${pids[$name]}" 2>/dev/null || :
 	done
@@ -93,8 +96,13 @@ start_listen() {
 	rm -f "$name.ready"
 	mkfifo "$name.ready"
 	spawn "$name" listen_ready "$name.ready" "${address:-localhost:0}" "$@"
-	if ! read -r -t 20 url < "$name.ready"; then
-		echo "$name: eet-listen is not ready"
+	await_ready "$name.ready"
+}
+
+# await_ready FIFO: the line of --ready-fd that comes from it, or its writer's end.  Sets $url and $port.
+await_ready() {
+	if ! read -r url < "$1"; then
+		echo "eet-listen is not ready"
 		return 1
 	fi
 	port=${url##*:}
@@ -122,21 +130,46 @@ finish() {
 	unset "pids[$1]"
 }
 
-# wait_for [-t SECONDS] COMMAND...: until it succeeds, or fail after SECONDS (20).
+# wait_for COMMAND...: until it succeeds.  Fails after $PATIENCE seconds, or 20 after all that was
+# spawned has ended: nothing changes then.
 wait_for() {
-	local limit=20
+	local limit=$((EPOCHSECONDS + PATIENCE)) ended=
 
-	if [ "$1" = -t ]; then
-		limit=$2
-		shift 2
-	fi
-	limit=$((${EPOCHREALTIME/./} + limit * 1000000))
 	until "$@" > /dev/null 2>&1; do
-		if [ "${EPOCHREALTIME/./}" -ge "$limit" ]; then
+		if [ -z "$ended" ] && all_gone; then
+			ended=1
+			limit=$((EPOCHSECONDS + 20))
+		fi
+		if [ "$EPOCHSECONDS" -ge "$limit" ]; then
 			echo "never came true: $*"
 			return 1
 		fi
 		sleep 0.02
+	done
+}
+
+# within SECONDS COMMAND...: until it succeeds, where it is the time that is promised.  The time is
+# counted in turns of this loop: what keeps the processors from the program keeps them from it, too.
+within() {
+	local turns=$(($1 * 50)) seconds=$1
+
+	shift
+	until "$@" > /dev/null 2>&1; do
+		if [ $((turns -= 1)) -lt 0 ]; then
+			echo "not within $seconds s: $*"
+			return 1
+		fi
+		sleep 0.02
+	done
+}
+
+# all_gone: something was spawned, and nothing of it is left.
+all_gone() {
+	local pid
+
+	[ ${#pids[@]} -gt 0 ] || return
+	for pid in "${pids[@]}"; do
+		gone "$pid" || return
 	done
 }
 
@@ -151,6 +184,16 @@ gone() {
 
 	read -r stat 2> /dev/null < "/proc/$1/stat" || return 0
 	[[ ${stat##*) } == Z* ]]
+}
+
+# taken PID: it has taken the signals sent to it, or is gone.
+taken() {
+	! grep -q '^S[hi][dg]Pnd:.*[1-9a-f]' "/proc/$1/status" || gone "$1"
+}
+
+# since FROM: how many microseconds have passed; FROM is what ${EPOCHREALTIME/./} was then.
+since() {
+	echo $((${EPOCHREALTIME/./} - $1))
 }
 
 # py [ARGUMENT...]: the program on stdin, which may import wsclient.

@@ -143,7 +143,7 @@ example() {
 		# An example with --sessions 2 has seen enough by now, one with a command ends with it.
 		[[ $line == *--sessions* || $line == *' -- '* ]] || kill -INT "$listen"
 	fi
-	wait_for -t 90 gone "${pids[example]}"
+	wait_for gone "${pids[example]}"
 	finish example
 }
 
@@ -189,7 +189,7 @@ example() {
 			--wav "$EET_ROOT/data/speech_8k.wav"
 	SCRIPT
 	chmod +x device-under-test
-	run -0 --separate-stderr timeout 50 bash -e script
+	run -0 --separate-stderr bash -e script
 	# Two by each way.
 	[ "$(find out -name '*.wav' | wc -l)" = 4 ]
 }

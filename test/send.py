@@ -27,6 +27,8 @@ import sys
 import websockets
 from websockets.exceptions import ConnectionClosed
 
+PATIENCE = float(os.environ.get("PATIENCE", "300"))
+
 
 def messages(path, raw, repeat):
     """Yields the handshake and then the frames."""
@@ -96,8 +98,8 @@ async def main():
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     connections = await asyncio.gather(*(
-        websockets.connect(options.url, compression=None, ping_interval=None, open_timeout=30,
-                           close_timeout=20, max_size=None) for _ in options.logs))
+        websockets.connect(options.url, compression=None, ping_interval=None, open_timeout=PATIENCE,
+                           close_timeout=PATIENCE, max_size=None) for _ in options.logs))
     done = await asyncio.gather(*(send(connection, options, path, stop)
                                   for connection, path in zip(connections, options.logs)))
     return 0 if all(done) else 1

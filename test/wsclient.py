@@ -6,7 +6,7 @@
     ws.close()                          # the closing handshake; returns (code, reason)
     code, reason = ws.closed()          # wait until the server closes; 1006: without a close frame
 
-Frames are masked, unless told otherwise.  Everything has a timeout.
+Frames are masked, unless told otherwise.  Everything has a timeout: $PATIENCE seconds (300).
 """
 
 import os
@@ -16,7 +16,7 @@ import struct
 PCM, ADPCM = 0, 1
 MAGIC_HANDSHAKE, MAGIC_ADPCM, MAGIC_PCM = 0x41445043, 0x41445046, 0x464D4350
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-TIMEOUT = 20
+TIMEOUT = float(os.environ.get("PATIENCE", "300"))
 
 
 class Refused(Exception):

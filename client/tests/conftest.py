@@ -161,7 +161,7 @@ class Client:
             stderr=subprocess.PIPE, text=True, **options)
 
     def finish(self):
-        self.out, self.err = self.process.communicate(timeout=60)
+        self.out, self.err = self.process.communicate(timeout=300)
         self.status = self.process.returncode
         assert "Traceback" not in self.err, self.err
         return self

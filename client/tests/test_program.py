@@ -167,7 +167,7 @@ import stream_client
 sys.exit(stream_client.main(sys.argv[1:]))
 """
     done = subprocess.run([sys.executable, "-c", code, "--wav", SINE, "--url",
-                           f"ws://localhost:{server.port}/ws"], stderr=subprocess.PIPE, timeout=60)
+                           f"ws://localhost:{server.port}/ws"], stderr=subprocess.PIPE, timeout=300)
     assert done.returncode == 0, done.stderr
     assert server.ended()[0].code == 1000
     # And when none of them answers, it says so like for a single one.
@@ -175,7 +175,7 @@ sys.exit(stream_client.main(sys.argv[1:]))
         holder.bind(("127.0.0.1", 0))
         done = subprocess.run([sys.executable, "-c", code, "--wav", SINE, "--url",
                                f"ws://localhost:{holder.getsockname()[1]}/ws"],
-                              stderr=subprocess.PIPE, timeout=60, text=True)
+                              stderr=subprocess.PIPE, timeout=300, text=True)
     assert done.returncode == 1
     assert "connection refused; is eet-listen running?" in done.stderr
 
@@ -528,7 +528,7 @@ def test_without_the_package(tmp_path):
     def client(*arguments):
         return subprocess.run([sys.executable, os.path.join(CLIENT, "stream_client.py"), *arguments],
                               env={**os.environ, "PYTHONPATH": str(tmp_path)}, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
 
     done = client("--wav", "none.wav")
     assert done.returncode == 1
@@ -540,5 +540,5 @@ def test_without_the_package(tmp_path):
 def test_runs_as_a_command_from_anywhere(tmp_path):
     done = subprocess.run([os.path.join(CLIENT, "stream_client.py"), "--version"], cwd=tmp_path,
                           env={**os.environ, "PATH": os.path.dirname(sys.executable) + ":"
-                               + os.environ["PATH"]}, stdout=subprocess.PIPE, timeout=60)
+                               + os.environ["PATH"]}, stdout=subprocess.PIPE, timeout=300)
     assert done.returncode == 0

@@ -99,7 +99,7 @@ run(struct exec *e, size_t pending, const char *until)
 
 	exec_step(e, done, failed, told);
 	while (exec_pending(e) > pending && (until == NULL || strstr(told, until) == NULL)) {
-		assert_int_equal(poll(&p, 1, 20000), 1);
+		assert_int_equal(poll(&p, 1, 300000), 1);
 		exec_step(e, done, failed, told);
 	}
 }
@@ -214,7 +214,7 @@ ever_longer(void **state)
 		exec_step(e, done, failed, told); /* the next try begins */
 		assert_string_equal(told, "");
 		while (told[0] == '\0') {
-			assert_int_equal(poll(&p, 1, 20000), 1);
+			assert_int_equal(poll(&p, 1, 300000), 1);
 			before = boot_ns();
 			exec_step(e, done, failed, told);
 			after = boot_ns();
@@ -263,7 +263,7 @@ one_after_the_other(void **state)
 		char lines[5];
 		ssize_t len;
 
-		assert_int_equal(poll(&p, 1, 20000), 1);
+		assert_int_equal(poll(&p, 1, 300000), 1);
 		len = read(p.fd, lines, sizeof lines);
 		assert_true(len > 0);
 		begun += (size_t)len;
@@ -316,11 +316,11 @@ abandoned(void **state)
 	assert_int_equal(exec_put(e, &kitchen, true), 0);
 	exec_step(e, done, failed, told);
 	p = (struct pollfd){ .fd = fds[0], .events = POLLIN };
-	assert_int_equal(poll(&p, 1, 20000), 1);
+	assert_int_equal(poll(&p, 1, 300000), 1);
 	assert_int_equal(read(fds[0], &byte, 1), 1);
 	exec_free(e);
 	p.revents = 0;
-	assert_int_equal(poll(&p, 1, 20000), 1);
+	assert_int_equal(poll(&p, 1, 300000), 1);
 	assert_int_equal(read(fds[0], &byte, 1), 0);
 	close(fds[0]);
 	exec_free(NULL);

@@ -315,7 +315,7 @@ record(atomic_size_t *doneo)
 	while (ok && (n = spool_reap(sp)) != 1) {
 		ok = n == 0 || errno == ENOSPC;
 		if (ok)
-			poll(&(struct pollfd){ .fd = spool_fd(sp), .events = POLLIN }, 1, 20000);
+			poll(&(struct pollfd){ .fd = spool_fd(sp), .events = POLLIN }, 1, 300000);
 	}
 	if (!ok)
 		assert_true(spool_failure(sp)[0] == '/');

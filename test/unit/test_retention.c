@@ -147,7 +147,7 @@ wait_for(struct retention *r)
 {
 	struct pollfd p = { .fd = retention_fd(r), .events = POLLIN };
 
-	assert_int_equal(poll(&p, 1, 10000), 1);
+	assert_int_equal(poll(&p, 1, 300000), 1);
 }
 
 /* To the end; how often it was called again. */

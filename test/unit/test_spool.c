@@ -142,7 +142,7 @@ reap(struct spool *sp)
 {
 	struct pollfd p = { .fd = spool_fd(sp), .events = POLLIN };
 
-	assert_true(poll(&p, 1, 20000) == 1);
+	assert_true(poll(&p, 1, 300000) == 1);
 	return spool_reap(sp);
 }
 
