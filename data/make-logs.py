@@ -105,6 +105,9 @@ def grouped(channels):
                     for at in range(0, length, 8) for codes in padded)
 
 
+HEADERS = {"dvi4": ">hBx"}
+
+
 def encode_block(layout, states, samples):
     """One block of interleaved samples; states has one State per channel."""
     channels = [samples[c::len(states)] for c in range(len(states))]
@@ -115,7 +118,7 @@ def encode_block(layout, states, samples):
             state.predictor = own[0]
             own = own[1:]
         if layout != "bare":
-            header += struct.pack("<hBx", state.predictor, state.index)
+            header += struct.pack(HEADERS.get(layout, "<hBx"), state.predictor, state.index)
         codes.append([state.encode(sample) for sample in own])
     if layout == "wav" or len(states) > 1:
         return header + grouped(codes)
@@ -128,12 +131,13 @@ def decode_block(layout, states, most, block):
     first = []
     if layout != "bare":
         for c, state in enumerate(states):
-            state.predictor, state.index = struct.unpack_from("<hB", block, 4 * c)
+            state.predictor, state.index = struct.unpack_from(HEADERS.get(layout, "<hBx"), block,
+                                                               4 * c)
             state.index = min(state.index, 88)
             if layout == "wav":
                 first.append(state.predictor)
         block = block[4 * count:]
-    if layout in ("bare", "state-high"):
+    if layout in ("bare", "state-high", "dvi4"):
         codes = [[n for byte in block for n in (byte >> 4, byte & 15)]]
     else:
         codes = [[n for at in range(4 * c, len(block), 4 * count)
@@ -316,6 +320,8 @@ def make():
                                                       channels, size)
     streams["layout-state-high-odd.eet"] = layout_stream(30, "state-high", talk[:8000], 1, 441,
                                                          drop_odd=True)
+
+    streams["layout-dvi4.eet"] = layout_stream(31, "dvi4", silence + talk[:8000], 1, 160)
 
     files = {name: stream.log for name, stream in streams.items()}
     files["expected.tsv"] = expected(streams).encode()

@@ -7,6 +7,7 @@
 
 #include "bytes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,8 @@ enum {
 	HEADER_SIZE = 4,
 	SNIFF_PAIRS = 63,
 	SNIFF_BLOCKS = 64,
-	WAV_LEAST = 16 /* the index alone is compared, which fits by chance now and then */
+	WAV_LEAST = 16,     /* the index alone is compared, which fits by chance now and then */
+	UNKNOWN_LEAST = 16, /* pairs that fit no layout */
 };
 
 /*
@@ -62,7 +64,13 @@ static const uint16_t steps[] = { STEPS(SIZE) };
 static const struct effect effects[] = { STEPS(ROW) };
 /* clang-format on */
 
-static const char *const layout_names[ADPCM_LAYOUTS] = { "state", "state-high", "wav", "bare" };
+static const char *const layout_names[ADPCM_LAYOUTS] = {
+	[ADPCM_STATE] = "state",
+	[ADPCM_STATE_HIGH] = "state-high",
+	[ADPCM_DVI4] = "dvi4",
+	[ADPCM_WAV] = "wav",
+	[ADPCM_BARE] = "bare",
+};
 
 const char *
 adpcm_layout_name(enum adpcm_layout layout)
@@ -91,6 +99,25 @@ adpcm_rule_name(enum adpcm_rule rule)
 	return names[rule];
 }
 
+const char *
+adpcm_verdict_name(const struct adpcm_verdict *v)
+{
+	return v->unknown ? "unknown" : adpcm_layout_name(v->layout);
+}
+
+void
+adpcm_verdict_text(const struct adpcm_verdict *v, char out[ADPCM_VERDICT_TEXT])
+{
+	if (v->unknown)
+		snprintf(out, ADPCM_VERDICT_TEXT,
+		    "blocks fit no known layout, decoded as %s; if it sounds like noise, give "
+		    "--layout",
+		    adpcm_layout_name(v->layout));
+	else
+		snprintf(out, ADPCM_VERDICT_TEXT, "layout %s (%s)", adpcm_layout_name(v->layout),
+		    adpcm_rule_name(v->rule));
+}
+
 bool
 adpcm_layout_allowed(enum adpcm_layout layout, unsigned ch)
 {
@@ -100,7 +127,7 @@ adpcm_layout_allowed(enum adpcm_layout layout, unsigned ch)
 static bool
 high_first(enum adpcm_layout layout)
 {
-	return layout == ADPCM_STATE_HIGH || layout == ADPCM_BARE;
+	return layout == ADPCM_STATE_HIGH || layout == ADPCM_DVI4 || layout == ADPCM_BARE;
 }
 
 static uint32_t
@@ -149,9 +176,9 @@ adpcm_block_samples(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t le
 
 /* A channel's header; false if its index is impossible, and was taken as 88. */
 static bool
-load_header(const uint8_t *p, struct adpcm_state *o)
+load_header(enum adpcm_layout layout, const uint8_t *p, struct adpcm_state *o)
 {
-	o->predictor = (int16_t)le16_load(p);
+	o->predictor = (int16_t)(layout == ADPCM_DVI4 ? be16_load(p) : le16_load(p));
 	o->index = p[2] <= ADPCM_MAX_INDEX ? p[2] : ADPCM_MAX_INDEX;
 	return p[2] <= ADPCM_MAX_INDEX;
 }
@@ -273,7 +300,7 @@ adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *b
 	for (c = 0; c < header / HEADER_SIZE; c++) {
 		struct adpcm_state s;
 
-		if (!load_header(block + HEADER_SIZE * c, &s))
+		if (!load_header(layout, block + HEADER_SIZE * c, &s))
 			*damagedo = true;
 		if (samples > 0)
 			state[c] = s;
@@ -288,6 +315,17 @@ adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *b
 	decode_codes(ch, block + header, codes_of(layout, samples), high_first(layout), state, out,
 	    (size_t)GROUP * ch);
 	return samples;
+}
+
+static void
+store_header(enum adpcm_layout layout, uint8_t *p, const struct adpcm_state *s)
+{
+	if (layout == ADPCM_DVI4)
+		be16_store(p, (uint16_t)s->predictor);
+	else
+		le16_store(p, (uint16_t)s->predictor);
+	p[2] = s->index;
+	p[3] = 0;
 }
 
 /* The code whose effect comes nearest to the sample.  A branch here would be a guess. */
@@ -321,9 +359,7 @@ adpcm_encode(enum adpcm_layout layout, unsigned ch, const int16_t *in, uint32_t 
 	for (c = 0; c < header_size(layout, ch) / HEADER_SIZE; c++, p += HEADER_SIZE) {
 		if (layout == ADPCM_WAV)
 			state[c].predictor = *in++;
-		le16_store(p, (uint16_t)state[c].predictor);
-		p[2] = state[c].index;
-		p[3] = 0;
+		store_header(layout, p, &state[c]);
 	}
 	for (; codes > 0; codes -= n, in += (size_t)n * ch) {
 		n = codes < GROUP ? codes : GROUP;
@@ -354,8 +390,8 @@ adpcm_sniff_init(struct adpcm_sniff *s, unsigned ch, uint32_t n)
 	s->n = n;
 }
 
-/* The layouts that the chain can tell. */
-static const enum adpcm_layout chained[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_WAV };
+/* The layouts that the chain can tell, the first that is right first. */
+static const enum adpcm_layout chained[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_DVI4, ADPCM_WAV };
 enum { CHAINED = sizeof chained / sizeof chained[0] };
 
 /* One channel's part of it: the header says the index, and but for wav the predictor as well. */
@@ -366,7 +402,7 @@ meets(enum adpcm_layout layout, const struct adpcm_state *end, const struct adpc
 	    (layout == ADPCM_WAV || end->predictor == begin->predictor);
 }
 
-/* In ADPCM_STATE_HIGH, a block with an odd number of samples may lack its last code. */
+/* With the high nibble first, a block with an odd number of samples may lack its last code. */
 static bool
 drops_code(uint32_t n, size_t length)
 {
@@ -383,9 +419,9 @@ fits(enum adpcm_layout layout, unsigned ch, const struct adpcm_state *after, boo
 	int16_t heard;
 
 	for (c = 0; c < ch; c++) {
-		load_header(block + HEADER_SIZE * c, &begin);
+		load_header(layout, block + HEADER_SIZE * c, &begin);
 		end = after[c];
-		if (layout == ADPCM_STATE_HIGH && dropped_code) {
+		if (high_first(layout) && dropped_code) {
 			for (code = 0; code < 16; code++) {
 				end = after[c];
 				decode_group(&end, code, 1, 1, &heard);
@@ -451,7 +487,7 @@ remember(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t lengt
 	for (i = 0; i < CHAINED; i++) {
 		codes = codes_of(chained[i], adpcm_block_samples(chained[i], s->ch, s->n, length));
 		for (c = 0; c < s->ch; c++)
-			load_header(block + HEADER_SIZE * c, &s->after[chained[i]][c]);
+			load_header(chained[i], block + HEADER_SIZE * c, &s->after[chained[i]][c]);
 		if (!is_zero(block, length))
 			decode_codes(s->ch, block + HEADER_SIZE * s->ch, codes,
 			    high_first(chained[i]), s->after[chained[i]], heard, 0);
@@ -485,14 +521,28 @@ chain_decides(const struct adpcm_sniff *s, enum adpcm_layout *lo)
 	return false;
 }
 
-static enum adpcm_layout
-by_length(const struct adpcm_sniff *s)
+/* Enough pairs say something, and none of the layouts is what most of them say. */
+static bool
+chain_denies(const struct adpcm_sniff *s)
+{
+	uint32_t most = 0;
+	size_t i;
+
+	for (i = 0; i < CHAINED; i++)
+		if (s->fits[chained[i]] > most)
+			most = s->fits[chained[i]];
+	return s->counted >= UNKNOWN_LEAST && 2 * most <= s->counted;
+}
+
+/* True if the lengths of the blocks are those of one layout; false: they are anything. */
+static bool
+length_decides(const struct adpcm_sniff *s, enum adpcm_layout *lo)
 {
 	uint32_t looked = s->blocks, bare = s->bare_lengths, wav = s->wav_lengths;
 
-	if (s->blocks == 1)
-		return bare == 1 && s->first_is_bare ? ADPCM_BARE : ADPCM_STATE;
-	if (s->blocks > SNIFF_BLOCKS) {
+	if (s->blocks == 1) {
+		bare = bare == 1 && s->first_is_bare;
+	} else if (s->blocks > SNIFF_BLOCKS) {
 		looked = SNIFF_BLOCKS;
 	} else if (s->blocks > 0) {
 		/* The last block of a log may be short. */
@@ -500,9 +550,10 @@ by_length(const struct adpcm_sniff *s)
 		bare -= s->last_bare;
 		wav -= s->last_wav;
 	}
-	if (looked > 0 && bare == looked)
-		return ADPCM_BARE;
-	return looked > 0 && wav == looked ? ADPCM_WAV : ADPCM_STATE;
+	if (looked == 0 || (bare < looked && wav < looked))
+		return false;
+	*lo = bare == looked ? ADPCM_BARE : ADPCM_WAV;
+	return true;
 }
 
 static bool
@@ -542,11 +593,13 @@ adpcm_sniff_silent(const struct adpcm_sniff *s)
 struct adpcm_verdict
 adpcm_sniff_verdict(const struct adpcm_sniff *s)
 {
-	struct adpcm_verdict v = { ADPCM_STATE, ADPCM_BY_CHAIN };
+	struct adpcm_verdict v = { ADPCM_STATE, ADPCM_BY_CHAIN, false };
 
-	if (!chain_decides(s, &v.layout)) {
-		v.layout = by_length(s);
-		v.rule = ADPCM_BY_LENGTH;
-	}
+	if (chain_decides(s, &v.layout))
+		return v;
+	v.rule = ADPCM_BY_LENGTH;
+	/* Blocks of bare are no chain, nor are those of encoders that search the index anew. */
+	if (!length_decides(s, &v.layout))
+		v.unknown = chain_denies(s);
 	return v;
 }

@@ -1,5 +1,5 @@
 /*
- * IMA ADPCM blocks <-> 16-bit samples, the four layouts that senders use, and
+ * IMA ADPCM blocks <-> 16-bit samples, the five layouts that senders use, and
  * which one a stream has (eet-formats(5), "ADPCM").
  *
  * Arithmetic: IMA Digital Audio Focus and Technical Working Groups,
@@ -22,7 +22,8 @@ enum { ADPCM_MAX_CHANNELS = 64, ADPCM_MAX_INDEX = 88 };
 
 enum adpcm_layout {
 	ADPCM_STATE,      /* header: the decoder's state before the block; low nibble first */
-	ADPCM_STATE_HIGH, /* the same, high nibble first (RFC 3551 DVI4, CPython audioop); mono */
+	ADPCM_STATE_HIGH, /* the same, high nibble first (CPython's audioop); mono */
+	ADPCM_DVI4,       /* the same, and the predictor is big-endian (RFC 3551, DVI4); mono */
 	ADPCM_WAV,        /* the header's predictor is the first sample; low nibble first */
 	ADPCM_BARE, /* no header, state carried from block to block; high nibble first; mono */
 	ADPCM_LAYOUTS
@@ -34,13 +35,13 @@ struct adpcm_state {
 	uint8_t index; /* 0..88 */
 };
 
-/* "state", "state-high", "wav", "bare". */
+/* "state", "state-high", "dvi4", "wav", "bare". */
 const char *adpcm_layout_name(enum adpcm_layout layout);
 
 /* The layout of that name into *lo, or false. */
 bool adpcm_layout_parse(const char *name, enum adpcm_layout *lo);
 
-/* state-high and bare are mono only. */
+/* state-high, dvi4 and bare are mono only. */
 bool adpcm_layout_allowed(enum adpcm_layout layout, unsigned ch);
 
 /* Bytes of a block that holds samples (1..65535) per channel; odd mono codes are padded. */
@@ -53,8 +54,8 @@ uint32_t adpcm_block_length(enum adpcm_layout layout, unsigned ch, uint32_t samp
 uint32_t adpcm_block_samples(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t length);
 
 /*
- * True if a full block (n samples per channel) of that layout may have this length: state-high
- * and bare round an odd number of codes either way.  False for an empty block, and for a layout
+ * True if a full block (n samples per channel) of that layout may have this length: state-high,
+ * dvi4 and bare round an odd number of codes either way.  False for an empty block, and for a layout
  * that the channel count forbids.
  */
 bool adpcm_block_full(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t length);
@@ -73,7 +74,7 @@ uint32_t adpcm_decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const u
  * Greedy encoder: samples (1..65535) per channel of in[] become one block of
  * adpcm_block_length() bytes in out[]; returns that length.  state[0..ch)
  * carries predictor and index from block to block (start with zeros); the
- * padding codes are 0 and do not touch it.  All four layouts.
+ * padding codes are 0 and do not touch it.  All layouts.
  */
 uint32_t adpcm_encode(enum adpcm_layout layout, unsigned ch, const int16_t *in, uint32_t samples,
     struct adpcm_state *state, uint8_t *out);
@@ -95,7 +96,18 @@ const char *adpcm_rule_name(enum adpcm_rule rule);
 struct adpcm_verdict {
 	enum adpcm_layout layout;
 	enum adpcm_rule rule;
+	bool unknown; /* the blocks fit no known layout: this one is a guess */
 };
+
+/* What an index says: the layout's name, or "unknown". */
+const char *adpcm_verdict_name(const struct adpcm_verdict *v);
+
+/*
+ * For people: "layout wav (chain)", or that the blocks fit no known layout, which the user should be
+ * told without asking, and what can be done about it.
+ */
+enum { ADPCM_VERDICT_TEXT = 128 };
+void adpcm_verdict_text(const struct adpcm_verdict *v, char out[ADPCM_VERDICT_TEXT]);
 
 /*
  * Decides a stream's layout from its own blocks, in constant memory.  The
@@ -107,7 +119,7 @@ struct adpcm_sniff {
 	bool have_previous; /* there was a frame before, and it had a payload */
 	uint32_t previous_seq;
 	bool previous_header; /* it was long enough for its header */
-	bool dropped_code;    /* in ADPCM_STATE_HIGH it may lack its last code */
+	bool dropped_code;    /* with the high nibble first it may lack its last code */
 	/* Where each layout's decoder ended it. */
 	struct adpcm_state after[ADPCM_LAYOUTS][ADPCM_MAX_CHANNELS];
 	bool silent;    /* the last frame closed a leading pair that all layouts fit */

@@ -1,7 +1,8 @@
 /*
- * Little-endian integers in byte buffers, at any alignment.  Everything that
- * EET stores or sends is little-endian; this is the only place with byte
- * shifts, so that no other file depends on the host's order.
+ * Integers in byte buffers, at any alignment.  Everything that EET stores or
+ * sends is little-endian, and one of the ADPCM layouts of others is not; this
+ * is the only place with byte shifts, so that no other file depends on the
+ * host's order.
  */
 #ifndef EET_BYTES_H
 #define EET_BYTES_H
@@ -45,6 +46,19 @@ le64_store(uint8_t *p, uint64_t v)
 {
 	le32_store(p, (uint32_t)v);
 	le32_store(p + 4, (uint32_t)(v >> 32));
+}
+
+static inline uint16_t
+be16_load(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static inline void
+be16_store(uint8_t *p, uint16_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
 }
 
 #endif

@@ -63,6 +63,7 @@ sum_up(struct completer_sums *s, const struct render_facts *f)
 		s->layout_mixed = true;
 	s->layout = f->verdict.layout;
 	s->layout_known = true;
+	s->unknown = s->unknown || f->verdict.unknown;
 }
 
 static size_t
@@ -80,7 +81,7 @@ segment_line(const struct completer_job *j, const char *eet, const char *wav,
 		.session = j->segment.name.session,
 		.tag = j->tag,
 		.peer = j->peer,
-		.layout = adpcm ? adpcm_layout_name(f->verdict.layout) : NULL,
+		.layout = adpcm ? adpcm_verdict_name(&f->verdict) : NULL,
 		.format = &f->format,
 		.has_frames = f->has_frames,
 		.first_seq = f->first_seq,
@@ -107,6 +108,7 @@ session_line(const struct completer_job *j, char out[INDEX_LINE + 1])
 	const struct stream *s = &j->stream;
 	const struct completer_sums *sums = j->sums;
 	const bool adpcm = s->format.codec == WIRE_ADPCM;
+	const struct adpcm_verdict v = { .layout = sums->layout, .unknown = sums->unknown };
 
 	return index_format(
 	    &(struct index_entry){
@@ -115,7 +117,7 @@ session_line(const struct completer_job *j, char out[INDEX_LINE + 1])
 		.tag = j->tag,
 		.peer = j->peer,
 		.layout = adpcm && sums->layout_known && !sums->layout_mixed
-		    ? adpcm_layout_name(sums->layout)
+		    ? adpcm_verdict_name(&v)
 		    : NULL,
 		.format = &s->format,
 		.has_frames = s->started,
@@ -159,6 +161,7 @@ append_segment(const struct segment_dir *d, int index, struct completer_job *j)
 		return -1;
 	if (index_append(index, lines, first + len) == -1)
 		return -1;
+	j->unknown = j->segment.facts.verdict.unknown && (j->sums == NULL || !j->sums->unknown);
 	if (j->sums != NULL) {
 		j->follows = j->sums->layout_known;
 		sum_up(j->sums, &j->segment.facts);

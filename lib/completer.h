@@ -26,6 +26,7 @@ struct completer_sums {
 	struct pcm_levels levels;
 	bool layout_known; /* a segment was decoded */
 	bool layout_mixed; /* they were not all of one layout */
+	bool unknown;      /* blocks of one fit no known layout */
 	enum adpcm_layout layout;
 };
 
@@ -49,6 +50,7 @@ struct completer_job {
 	bool recovered;
 	bool is_synced; /* by a COMPLETER_SYNC, while it waited */
 	bool follows;   /* result: its session has an earlier one; false in recovery */
+	bool unknown;   /* result: its blocks fit no known layout, and no earlier one's did so */
 	/* A session. */
 	uint32_t session;
 	struct stream stream;

@@ -105,7 +105,7 @@ input_layout(const char *arg)
 	enum adpcm_layout layout = ADPCM_STATE;
 
 	if (!adpcm_layout_parse(arg, &layout))
-		cli_usage("--layout %s: state, state-high, wav or bare", arg);
+		cli_usage("--layout %s: state, state-high, dvi4, wav or bare", arg);
 	return layout;
 }
 

@@ -55,8 +55,8 @@ enum recorder_option {
 	"      --sync WHEN      fsync segments when complete (segment), growing ones\n" \
 	"                       every TIME as well, or leave it to the system (none)\n" \
 	"      --mode MODE      permissions of files (0640)\n" \
-	"      --layout LAYOUT  ADPCM layout: state, state-high, wav or bare, instead of\n" \
-	"                       the one that each segment shows\n" \
+	"      --layout LAYOUT  ADPCM layout: state, state-high, dvi4, wav or bare,\n" \
+	"                       instead of the one that each segment shows\n" \
 	"      --exec CMD       run sh -c CMD for each completed segment, with the log as\n" \
 	"                       $1 and the WAV as $2, again until it succeeds\n" \
 	"      --exec-jobs N    run so many at once (4, at most 256)\n" \

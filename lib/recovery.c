@@ -36,6 +36,7 @@ struct recovery {
 	const struct found *asked; /* whom gap_before() was last asked of; NULL: nobody */
 	struct stream past;        /* … and what followed up to its end */
 	bool said_full;
+	uint32_t unknown; /* the session whose layout was last reported as unknown */
 };
 
 __attribute__((format(printf, 4, 5))) static void
@@ -213,6 +214,7 @@ done(struct recovery *rc, struct completer_job *j)
 {
 	const struct segment *s = &j->segment;
 	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], file[NAME_FILE_SIZE];
+	char text[ADPCM_VERDICT_TEXT];
 
 	segment_path(rc->dir, &s->name, ".eet", eet);
 	segment_path(rc->dir, &s->name, ".wav", wav);
@@ -225,6 +227,11 @@ done(struct recovery *rc, struct completer_job *j)
 		.wav = s->has_wav ? wav : NULL,
 		.line = j->line,
 	    });
+	if (j->unknown && s->name.session != rc->unknown) {
+		adpcm_verdict_text(&s->facts.verdict, text);
+		report(rc, SPOOL_NOTE, file, "%s", text);
+		rc->unknown = s->name.session;
+	}
 	completer_free_job(j);
 }
 

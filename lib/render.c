@@ -121,7 +121,7 @@ facts_of(const struct pass *p, const struct adpcm_verdict *v, struct render_fact
 int
 render_log(int fd, int wav, const enum adpcm_layout *layout, struct render_facts *fo)
 {
-	struct adpcm_verdict v = { layout != NULL ? *layout : ADPCM_STATE, ADPCM_GIVEN };
+	struct adpcm_verdict v = { layout != NULL ? *layout : ADPCM_STATE, ADPCM_GIVEN, false };
 	struct adpcm_sniff sniff;
 	struct pass sniffing = { .sniff = &sniff }, counting = { .verdict = &v },
 		    writing = { .verdict = &v, .decode = true };

@@ -815,7 +815,8 @@ report_segment(struct spool *sp, const struct completer_job *j)
 {
 	const struct segment *s = &j->segment;
 	const struct render_facts *f = &s->facts;
-	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], text[SEGMENT_PATH + 128];
+	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], text[SEGMENT_PATH + 2 * ADPCM_VERDICT_TEXT];
+	char layout[ADPCM_VERDICT_TEXT];
 	struct spool_report r = { .kind = SPOOL_SEGMENT,
 		.eet = eet,
 		.line = j->line,
@@ -825,15 +826,20 @@ report_segment(struct spool *sp, const struct completer_job *j)
 	segment_path(&sp->dir, &s->name, ".wav", wav);
 	if (s->has_wav)
 		r.wav = wav;
-	if (f->format.codec == WIRE_ADPCM)
-		snprintf(text, sizeof text, "%s: layout %s (%s)%s", eet,
-		    adpcm_layout_name(f->verdict.layout), adpcm_rule_name(f->verdict.rule),
+	adpcm_verdict_text(&f->verdict, layout);
+	if (f->format.codec == WIRE_ADPCM && !j->unknown)
+		snprintf(text, sizeof text, "%s: %s%s", eet, layout,
 		    j->follows && f->verdict.layout == ADPCM_BARE
 			? "; it begins in the middle, its WAV may carry an offset"
 			: "");
 	else
 		r.text = NULL;
 	sp->options.report(sp->options.arg, &r);
+	if (j->unknown) {
+		snprintf(text, sizeof text, "%s: %s", eet, layout);
+		sp->options.report(sp->options.arg,
+		    &(struct spool_report){ .kind = SPOOL_NOTE, .text = text });
+	}
 	if (f->damaged > 0) {
 		snprintf(text, sizeof text, "%s: damaged blocks: %llu", eet,
 		    (unsigned long long)f->damaged);

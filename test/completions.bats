@@ -65,9 +65,9 @@ complete_words() {
 
 	mkdir folder
 	: > file
-	[ "$(complete_words eet-wav --layout '' | tr '\n' ' ')" = "bare state state-high wav " ]
+	[ "$(complete_words eet-wav --layout '' | tr '\n' ' ')" = "bare dvi4 state state-high wav " ]
 	[ "$(complete_words eet-wav --layout = s | tr '\n' ' ')" = "state state-high " ]
-	[ "$(complete_words eet-wav --layout = | wc -l)" = 4 ]
+	[ "$(complete_words eet-wav --layout = | wc -l)" = 5 ]
 	for layout in $(complete_words eet-wav --layout ''); do
 		eet-info --layout "$layout" /dev/null
 	done
@@ -112,7 +112,7 @@ zsh_specs() {
 		help_options "$program" | diff - <(sed -nE 's/^\*(--?[a-zA-Z0-9][a-z0-9-]*).*/\1/p' specs | sort -u)
 	done < <(programs)
 	zsh_specs eet-wav > specs
-	grep -qx '\*--layout=\[.*\]:LAYOUT:(state state-high wav bare)' specs
+	grep -qx '\*--layout=\[.*\]:LAYOUT:(state state-high dvi4 wav bare)' specs
 	grep -qx '\*-d+\[one WAV per recording, in DIR\]:DIR:_files -/' specs
 	grep -qx '\*--recover\[.*\]' specs
 	zsh_specs stream_client.py | grep -q '^\*--speed=\[.*\]:{1,max}:(1 max)$'

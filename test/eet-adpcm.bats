@@ -336,7 +336,7 @@ records() {
 
 @test "adpcm: streams of other shapes before it change nothing in a stream" {
 	# The samples of the one take as many bytes as those of the other, the blocks do not.
-	local shape one many number=0
+	local shape one number=0
 
 	for shape in "ch=1 n=64" "ch=64 n=1" "ch=1 n=65" "ch=7 n=9" "ch=64 n=2" "ch=2 n=2000" "ch=63 n=9" \
 		"ch=1 n=5000" "ch=64 n=65"; do
@@ -790,7 +790,7 @@ writing() {
 		-d --codec pcm all.log # --codec goes with --rate
 		-e -Q 10 song.wav # -Q 10: not a number from 0 to 9
 		-e -l bare song.wav # -e -l bare: state or wav
-		-e -l other song.wav # --layout other: state, state-high, wav or bare
+		-e -l other song.wav # --layout other: state, state-high, dvi4, wav or bare
 		-e -l state -o out.wav song.wav # -l state: the layout of a WAV's blocks is wav
 		-e --stream-id 3 -o out.wav song.wav # are for a log
 		-e --raw song.wav # -e --raw needs -r RATE and -c CHANNELS

@@ -29,6 +29,7 @@ setup_file() {
 	done
 	for wav in mono quiet-mono; do
 		"$logs" state-high $wav.wav n=320 id=$((++id)) > state-high.audioop-$wav.eet
+		"$logs" dvi4 $wav.wav n=320 id=$((++id)) > dvi4.audioop-$wav.eet
 		"$logs" bare $wav.wav n=320 id=$((++id)) > bare.audioop-$wav.eet
 	done
 }
@@ -109,4 +110,82 @@ right_layouts() {
 	[ "$status" = 0 ]
 	right_layouts
 	"$logs" spool out *.eet
+}
+
+@test "layouts: blocks that fit none are told once for each session, by every program, and are unknown in the index" {
+	local said="fit no known layout" program
+
+	"$logs" swapped "$EET_ROOT/data/speech_8k.wav" n=160 id=1 > odd.eet
+	"$logs" state "$EET_ROOT/data/speech_8k.wav" n=160 id=2 > even.eet
+	run -0 --separate-stderr eet-rotate -t 0 -s 5k out < odd.eet
+	[ "$(grep -c "$said" <<< "$stderr")" = 1 ]
+	[[ $stderr == *--layout* ]]
+	[ "$(jq -r 'select(.event == "session") | .layout' out/index.jsonl)" = unknown ]
+	[ "$(jq -r 'select(.event == "segment" and .frames > 16) | .layout' out/index.jsonl | uniq)" = unknown ]
+	[ "$(grep -c '"segment".*"unknown"' out/index.jsonl)" -gt 2 ]
+
+	# As a recovery of it; as a file; through a pipe.
+	mkdir left
+	cp odd.eet left/stream_1_20260131T101500.000Z_s1.eet.part
+	run -0 --separate-stderr eet-rotate left < even.eet
+	[ "$(grep -c "$said" <<< "$stderr")" = 1 ]
+	[ "$(jq -r 'select(.event == "segment") | .layout' left/index.jsonl | sort | uniq -c | awk '{ print $2 }' | paste -s -d ' ')" = "state unknown" ]
+	run -0 --separate-stderr eet-wav -o file.wav odd.eet
+	[ "$(grep -c "$said" <<< "$stderr")" = 1 ]
+	run -0 --separate-stderr bash -c 'cat odd.eet | eet-wav | tail -c +45 > pipe.raw'
+	[ "$(grep -c "$said" <<< "$stderr")" = 1 ]
+	"$logs" wav file.wav | cmp - pipe.raw
+	for program in "eet-info odd.eet" "eet-adpcm -d odd.eet" "eet-adpcm -d < odd.eet" "cat odd.eet | eet-adpcm -d"; do
+		run -0 --separate-stderr bash -c "$program > out.log"
+		[ "$(grep -c "$said" <<< "$stderr")" = 1 ]
+	done
+	cmp out.log <(eet-adpcm -d --layout state odd.eet)
+	[ "$(eet-info --json odd.eet | jq -r 'select(.event == "stream") | .layout')" = unknown ]
+	eet-info odd.eet 2> /dev/null | grep -q 'unknown (length)'
+
+	# Who says what they are hears nothing of it; nor is it said of blocks that fit.
+	run -0 --separate-stderr eet-wav --layout state-high -o given.wav odd.eet
+	[[ $stderr != *"$said"* ]]
+	run -0 --separate-stderr eet-rotate even < even.eet
+	[[ $stderr != *"$said"* ]]
+	run -0 --separate-stderr eet-rotate -q quiet < odd.eet
+	[ -z "$stderr" ]
+}
+
+@test "layouts: a pipe's reader finds what a file's does, from whole blocks to the first short one" {
+	local layout n cut
+
+	# The last block of a log may be short; the one before it speaks.
+	for layout in bare:80 padded:36; do
+		n=$([ "${layout%:*}" = bare ] && echo 160 || echo 65)
+		"$logs" "${layout%:*}" "$EET_ROOT/data/speech_8k.wav" n="$n" id=1 > whole.eet
+		for blocks in 1 2 63 64 65; do
+			head -c $((32 + blocks * (12 + ${layout#*:}))) whole.eet > some.eet
+			{
+				cat some.eet
+				le32 0x41445046 20 "$blocks"
+				head -c 20 /dev/zero
+			} > short.eet
+			{
+				cat short.eet
+				tail -c +$((33 + blocks * (12 + ${layout#*:}))) whole.eet |
+					head -c $((12 + ${layout#*:}))
+			} > inside.eet
+			for cut in some short inside; do
+				# Where bare ends, headers are looked for that are none.
+				eet-wav -q -o file.wav $cut.eet 2> /dev/null || [ $? = 3 ]
+				cat $cut.eet | eet-wav -q | tail -c +45 | cmp - <("$logs" wav file.wav)
+				eet-adpcm -q -d --raw $cut.eet | cmp - <("$logs" wav file.wav)
+				cat $cut.eet | eet-adpcm -q -d --raw | cmp - <("$logs" wav file.wav)
+			done
+		done
+	done
+}
+
+@test "layouts: a segment of one WAV block keeps its first sample" {
+	"$logs" padded "$EET_ROOT/data/speech_8k.wav" n=65 id=1 | head -c $((32 + 12 + 36)) > one.eet
+	eet-rotate -q out < one.eet
+	[ "$(jq -r 'select(.event == "segment") | .layout' out/index.jsonl)" = wav ]
+	"$logs" wav out/*.wav | cmp - <("$logs" samples one.eet wav)
+	[ "$("$logs" wav out/*.wav | wc -c)" = 130 ]
 }

@@ -13,6 +13,8 @@
   state WAV [n= id=]     ... as ADPCM, encoded by the client's encoder
   padded WAV [n= id=]    ... as ADPCM in blocks of WAV layout, N of any size, padded
   state-high WAV [n= id=]  ... by CPython's audioop, with its state before each block
+  dvi4 WAV [n= id=]      ... the same with the predictor big-endian, as RFC 3551 has it
+  swapped WAV [n= id=]   ... as state, with the predictor big-endian, which is no known layout
   bare WAV [n= id=]      ... by CPython's audioop, codes only
   blocks IMA-WAV [id=]   a frame log with one frame per block of an IMA ADPCM WAV file
   samples LOG LAYOUT     decoded by audioop: raw s16le on stdout (no gaps, no repeats)
@@ -51,6 +53,7 @@ RECORD = struct.Struct("<IIIHHQ")
 MAGIC = {0: 0x464D4350, 1: 0x41445046}
 CODECS = {"pcm": 0, "adpcm": 1}
 KINDS = {"OPEN": 1, "FRAME": 2, "CLOSE": 3, "TICK": 4, "ROTATE": 5}
+HEADERS = {"state-high": "<hBx", "dvi4": ">hBx"}  # with the high nibble first
 SWAPPED = bytes((i & 15) << 4 | i >> 4 for i in range(256))
 
 
@@ -194,8 +197,11 @@ def from_wav(kind, path, o):
             payload = pcm
         elif kind == "state":
             payload = encoder.encode(pcm)
-        elif kind in ("state-high", "bare"):
-            head = struct.pack("<hBx", *state) if kind == "state-high" else b""
+        elif kind == "swapped":
+            payload = encoder.encode(pcm)
+            payload = payload[1::-1] + payload[2:]
+        elif kind in ("state-high", "dvi4", "bare"):
+            head = struct.pack(HEADERS[kind], *state) if kind in HEADERS else b""
             codes, state = audioop.lin2adpcm(pcm, 2, state)
             payload = head + codes
         else:
@@ -270,11 +276,12 @@ def decode(path, layout):
             continue
         lines = []
         for c in range(channels):
-            predictor, index = struct.unpack("<hB", payload[4 * c:4 * c + 3])
+            head = HEADERS.get(layout, "<hBx")
+            predictor, index = struct.unpack(head, payload[4 * c:4 * c + 4])
             body = payload[4 * channels:]
             if channels > 1:
                 body = b"".join(body[at:at + 4] for at in range(4 * c, len(body), 4 * channels))
-            if layout != "state-high":
+            if layout not in HEADERS:
                 body = body.translate(SWAPPED)
             pcm, _ = audioop.adpcm2lin(body, 2, (predictor, min(index, 88)))
             if layout == "wav":
@@ -428,7 +435,7 @@ def main(command, *arguments):
         spool(arguments[0], arguments[1:])
     elif command == "acked":
         acked(arguments[0], arguments[1], arguments[2:])
-    elif command in ("pcm", "state", "padded", "state-high", "bare"):
+    elif command in ("pcm", "state", "padded", "state-high", "dvi4", "swapped", "bare"):
         out.writelines(from_wav(command, arguments[0], options(arguments[1:])))
     else:
         sys.exit(__doc__)

@@ -22,7 +22,7 @@ _eet_options() {
 # _eet_value NAME CUR: the words that a value of that name may be.
 _eet_value() {
 	case $1 in
-	LAYOUT) compgen -W 'state state-high wav bare' -- "$2" ;;
+	LAYOUT) compgen -W 'state state-high dvi4 wav bare' -- "$2" ;;
 	CODEC) compgen -W 'pcm adpcm' -- "$2" ;;
 	KIND) compgen -W 'silence skip' -- "$2" ;;
 	WHEN) compgen -W 'segment none' -- "$2" ;;

@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 enum {
-	/* Of blocks that say something, the rules look at no more. */
-	HOLD_BLOCKS = 64,
+	/* The rules want 64 blocks that follow each other; where some are missing, others may do. */
+	HOLD_BLOCKS = 128,
 	HOLD_FRAMES = 1024, /* empty ones included */
 	HOLD_BYTES = 64 << 20,
 	/* In a mux log: nobody else's frames wait longer for a stream that hardly sends. */
@@ -266,9 +266,12 @@ drain(struct convert *c)
 static void
 tell_layout(const struct convert *c, const struct session *s)
 {
-	cli_note(1, "%s: session %" PRIu32 " (stream %" PRIu32 "): ADPCM layout %s (%s)",
-	    c->src->label, s->number, s->format.stream_id, adpcm_layout_name(s->verdict.layout),
-	    adpcm_rule_name(s->verdict.rule));
+	char text[ADPCM_VERDICT_TEXT];
+
+	adpcm_verdict_text(&s->verdict, text);
+	cli_note(s->verdict.unknown ? 0 : 1,
+	    "%s: session %" PRIu32 " (stream %" PRIu32 "): ADPCM %s", c->src->label, s->number,
+	    s->format.stream_id, text);
 }
 
 static void
@@ -395,7 +398,7 @@ session_begin(struct convert *c, const struct log_record *rec)
 		return system_failed(c);
 	if (s->recode && h->codec == WIRE_ADPCM) {
 		if (set->layout_given && !set->encode) {
-			s->verdict = (struct adpcm_verdict){ set->layout, ADPCM_GIVEN };
+			s->verdict = (struct adpcm_verdict){ set->layout, ADPCM_GIVEN, false };
 			tell_layout(c, s);
 			if (adpcm_layout_allowed(set->layout, h->channels))
 				return true;

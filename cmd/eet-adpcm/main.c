@@ -94,7 +94,8 @@ enum { OPTION_RAW = 0x100, OPTION_STREAM_ID, OPTION_TIMESTAMP };
 	"      --raw            bare s16le: what is encoded (with -r and -c), or decoded\n" \
 	"  -o, --output FILE    with -e: an IMA ADPCM WAV instead of a log\n" \
 	"  -l, --layout LAYOUT  with -e: of blocks, state (default) or wav\n" \
-	"                       with -d: what they have: state, state-high, wav or bare\n" \
+	"                       with -d: what they have: state, state-high, dvi4, wav\n" \
+	"                       or bare\n" \
 	"  -Q, --effort N       with -e: 0 (fast) to 9 (good), 1 by default\n" \
 	"      --stream-id ID   with -e: of the new log, 1 by default\n" \
 	"      --timestamp MS   with -e: of the new log, Unix time, 0 by default\n" \

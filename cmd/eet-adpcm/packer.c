@@ -26,23 +26,28 @@ packer_fill(const struct packer *p, int16_t *pcm, uint32_t samples, uint32_t n)
 		*to = *(to - p->ch);
 }
 
-/* Would a block that begins so seem to follow the last one, in one layout of two that it has not? */
+/* Layouts that blocks of ADPCM_WAV may be taken for. */
+static const enum adpcm_layout others[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_DVI4 };
+enum { OTHERS = sizeof others / sizeof others[0] };
+
+/* Would a block that begins so seem to follow the last one, in one layout that it has not? */
 static bool
 misleads(const struct packer *p, int predictor)
 {
 	uint8_t header[4] = { (uint8_t)predictor, (uint8_t)((uint16_t)predictor >> 8),
 		p->state[0].index };
+	int holds = 0;
 
-	return adpcm_chain_holds(ADPCM_STATE, 1, p->n, &p->after_state, p->last_length, header,
-		   sizeof header) !=
-	    adpcm_chain_holds(ADPCM_STATE_HIGH, 1, p->n, &p->after_high, p->last_length, header,
-		sizeof header);
+	for (int i = 0; i < OTHERS; i++)
+		holds += adpcm_chain_holds(others[i], 1, p->n, &p->after[others[i]], p->last_length,
+		    header, sizeof header);
+	return holds != 0 && holds != OTHERS;
 }
 
 /*
  * In a WAV block the first sample is anything, and now and then, in quiet passages often, what
  * another layout's decoder would expect there; by which a reader would be misled.  One beside it is
- * as good.  (If it fits in both, as in silence, the reader draws no conclusion.)
+ * as good.  (If it fits in all, as in silence, the reader draws no conclusion.)
  */
 static int16_t
 first_sample(const struct packer *p, int16_t wanted)
@@ -72,8 +77,9 @@ packer_block(struct packer *p, int16_t *pcm, uint32_t samples, uint32_t seq, uin
 		length = encode_block(p->encoder, p->layout, p->ch, pcm, room, p->state, out);
 	}
 	if (p->layout == ADPCM_WAV && p->ch == 1) {
-		adpcm_decode(ADPCM_STATE, 1, p->n, out, length, &p->after_state, pcm, &damaged);
-		adpcm_decode(ADPCM_STATE_HIGH, 1, p->n, out, length, &p->after_high, pcm, &damaged);
+		for (int i = 0; i < OTHERS; i++)
+			adpcm_decode(others[i], 1, p->n, out, length, &p->after[others[i]], pcm,
+			    &damaged);
 		p->last_length = length;
 	}
 	adpcm_sniff_add(&p->sniff, seq, out, length);

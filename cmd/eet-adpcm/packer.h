@@ -11,8 +11,8 @@ struct packer {
 	unsigned ch;
 	uint32_t n; /* samples per channel in a full block */
 	struct adpcm_state state[ADPCM_MAX_CHANNELS];
-	/* ADPCM_WAV, mono: where two other layouts' decoders end the last block. */
-	struct adpcm_state after_state, after_high;
+	/* ADPCM_WAV, mono: where the other layouts' decoders end the last block. */
+	struct adpcm_state after[ADPCM_LAYOUTS];
 	uint32_t last_length;     /* 0: there was none */
 	struct adpcm_sniff sniff; /* what a reader makes of the blocks */
 	uint64_t filled;          /* samples per channel that were added to short blocks */

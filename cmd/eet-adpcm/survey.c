@@ -24,7 +24,7 @@ begin(struct survey *v, struct log_session *s)
 		v->verdicts = more;
 		v->size = size;
 	}
-	v->verdicts[v->n] = (struct adpcm_verdict){ ADPCM_STATE, ADPCM_GIVEN };
+	v->verdicts[v->n] = (struct adpcm_verdict){ ADPCM_STATE, ADPCM_GIVEN, false };
 	if (s->format.codec == WIRE_ADPCM) {
 		if ((c = s->user = malloc(sizeof *c)) == NULL)
 			return false;

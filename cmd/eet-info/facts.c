@@ -42,7 +42,7 @@ facts_new(const struct log_session *s, const struct facts_options *o, bool arriv
 		capacity = need;
 	}
 	f->arrivals = arrivals;
-	f->verdict = (struct adpcm_verdict){ o->layout, ADPCM_GIVEN };
+	f->verdict = (struct adpcm_verdict){ o->layout, ADPCM_GIVEN, false };
 	f->sniffing = s->format.codec == WIRE_ADPCM && !o->layout_given;
 	if (f->sniffing)
 		adpcm_sniff_init(&f->sniff, s->format.channels, s->format.frame_samples);

@@ -48,9 +48,13 @@ close_stream(struct info *in, const char *file, const struct log_record *rec)
 	struct facts *f = rec->session->user;
 	struct adpcm_verdict v;
 	const struct reading *r = facts_reading(f, &v);
-	char text[128];
+	char text[ADPCM_VERDICT_TEXT];
 
 	show_stream(in->style, file, rec, f);
+	if (v.unknown) {
+		adpcm_verdict_text(&v, text);
+		cli_note(0, "%s: session %" PRIu32 ": ADPCM %s", file, rec->session->number, text);
+	}
 	if (r->pcm.damaged > 0) {
 		snprintf(text, sizeof text,
 		    "session %" PRIu32 ": damaged ADPCM blocks: %" PRIu64 ", the first one here",
@@ -232,8 +236,8 @@ enum { OPT_JSON = 0x100, OPT_CHECK, OPT_HASH, OPT_REINDEX, OPT_LAYOUT };
 	"      --check          print nothing but damage, as messages\n" \
 	"      --hash           SHA-256 of each stream's samples, as eet-wav writes them\n" \
 	"      --reindex DIR    make a spool's index.jsonl again\n" \
-	"      --layout LAYOUT  ADPCM layout: state, state-high, wav or bare, instead of\n" \
-	"                       the one that the blocks show\n" INPUT_HELP CLI_HELP
+	"      --layout LAYOUT  ADPCM layout: state, state-high, dvi4, wav or bare,\n" \
+	"                       instead of the one that the blocks show\n" INPUT_HELP CLI_HELP
 
 int
 main(int argc, char *argv[])

@@ -135,7 +135,7 @@ stream_json(const char *file, const struct log_record *rec, const struct facts *
 	json_string(&j, "tag", s->tag);
 	json_string(&j, "peer", s->peer);
 	json_string(&j, "codec", wire_codec_name(h->codec));
-	json_string(&j, "layout", adpcm ? adpcm_layout_name(v.layout) : NULL);
+	json_string(&j, "layout", adpcm ? adpcm_verdict_name(&v) : NULL);
 	json_string(&j, "layout_rule", adpcm ? adpcm_rule_name(v.rule) : NULL);
 	json_number(&j, "rate", h->sample_rate);
 	json_number(&j, "channels", h->channels);
@@ -224,7 +224,7 @@ stream_row(const char *file, const struct log_record *rec, const struct facts *f
 	bool known;
 
 	if (h->codec == WIRE_ADPCM)
-		snprintf(layout, sizeof layout, "%s (%s)", adpcm_layout_name(v.layout),
+		snprintf(layout, sizeof layout, "%s (%s)", adpcm_verdict_name(&v),
 		    adpcm_rule_name(v.rule));
 	known = pcm_peak_dbfs(&p->levels, &number);
 	dbfs(peak, known, number);

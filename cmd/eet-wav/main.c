@@ -248,7 +248,7 @@ enum { OPTION_GAPS = 0x100, OPTION_LAYOUT, OPTION_FROM, OPTION_TO };
 	"      --from T         only what is at T or behind it: a position in the WAV\n" \
 	"                       (90, 1.5s, 2m), or a time (2026-01-31T10:15:00Z)\n" \
 	"      --to T           only what is before T\n" \
-	"      --layout LAYOUT  of ADPCM blocks: state, state-high, wav or bare\n" INPUT_HELP \
+	"      --layout LAYOUT  of ADPCM blocks: state, state-high, dvi4, wav or bare\n" INPUT_HELP \
 	    CLI_HELP
 
 int

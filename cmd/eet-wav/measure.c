@@ -14,7 +14,7 @@ measure_begin(struct measure *m, const struct wire_handshake *h, struct range ra
     const struct settings *set)
 {
 	m->range = range;
-	m->verdict = (struct adpcm_verdict){ set->layout, ADPCM_GIVEN };
+	m->verdict = (struct adpcm_verdict){ set->layout, ADPCM_GIVEN, false };
 	m->sniffing = h->codec == WIRE_ADPCM && !set->layout_given;
 	if (m->sniffing)
 		adpcm_sniff_init(&m->sniff, h->channels, h->frame_samples);

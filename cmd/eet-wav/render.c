@@ -11,9 +11,10 @@
 #include <time.h>
 
 enum {
-	/* Of blocks that say something, the rules look at no more. */
-	HOLD_BLOCKS = 64,
+	/* The rules want 64 blocks that follow each other; where some are missing, others may do. */
+	HOLD_BLOCKS = 128,
 	HOLD_FRAMES = 1024, /* empty ones included */
+	HOLD_BYTES = 64 << 20,
 };
 
 /* A frame that waits. */
@@ -36,6 +37,7 @@ struct render {
 	struct adpcm_sniff sniff;
 	struct held *held;
 	unsigned n_held, blocks_held;
+	size_t bytes_held;
 	uint64_t damaged; /* as far as told */
 };
 
@@ -67,10 +69,13 @@ seconds(const struct render *r, uint64_t samples)
 static void
 tell_layout(const struct render *r, struct adpcm_verdict v)
 {
-	if (r->pcm.stream.format.codec == WIRE_ADPCM)
-		cli_note(1, "%s: stream %" PRIu32 ": ADPCM layout %s (%s)", r->label,
-		    r->pcm.stream.format.stream_id, adpcm_layout_name(v.layout),
-		    adpcm_rule_name(v.rule));
+	char text[ADPCM_VERDICT_TEXT];
+
+	if (r->pcm.stream.format.codec != WIRE_ADPCM)
+		return;
+	adpcm_verdict_text(&v, text);
+	cli_note(v.unknown ? 0 : 1, "%s: stream %" PRIu32 ": ADPCM %s", r->label,
+	    r->pcm.stream.format.stream_id, text);
 }
 
 /* Samples so far, in the range or not. */
@@ -85,7 +90,7 @@ render_new(const struct outfile *out, const struct wire_handshake *h, struct ran
     const struct plan *plan, const struct settings *set)
 {
 	struct render *r = calloc(1, sizeof *r);
-	struct adpcm_verdict v = { set->layout, ADPCM_GIVEN };
+	struct adpcm_verdict v = { set->layout, ADPCM_GIVEN, false };
 
 	if (r == NULL)
 		return NULL;
@@ -219,6 +224,7 @@ release(struct render *r, unsigned keep)
 		if (status == 0)
 			status = decode(r, h->joins ? &h->handshake : NULL, &f, &h->at);
 		r->blocks_held -= h->payload != NULL;
+		r->bytes_held -= h->length;
 		free(h->payload);
 	}
 	memmove(r->held, r->held + n, keep * sizeof *r->held);
@@ -251,6 +257,7 @@ hold(struct render *r, const struct wire_handshake *join, const struct wire_fram
 			return -1;
 		memcpy(h->payload, f->payload, f->length);
 		r->blocks_held++;
+		r->bytes_held += f->length;
 	}
 	r->n_held++;
 	return 0;
@@ -280,7 +287,8 @@ render_frame(struct render *r, const struct wire_handshake *join, const struct w
 	/* What the pair's first block decodes to is settled; its second may be where sound begins. */
 	if (more && adpcm_sniff_silent(&r->sniff))
 		return release(r, is_zero(f) ? 0 : 1);
-	if (!more || r->blocks_held == HOLD_BLOCKS || r->n_held == HOLD_FRAMES)
+	if (!more || r->blocks_held == HOLD_BLOCKS || r->n_held == HOLD_FRAMES ||
+	    r->bytes_held > HOLD_BYTES)
 		return decide(r);
 	return 0;
 }

@@ -56,7 +56,7 @@ check_decoder(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *
 {
 	uint32_t samples = adpcm_block_samples(layout, ch, n, length), i;
 	size_t header = layout == ADPCM_BARE ? 0 : 4 * (size_t)ch;
-	bool high = layout == ADPCM_STATE_HIGH || layout == ADPCM_BARE;
+	bool high = layout == ADPCM_STATE_HIGH || layout == ADPCM_DVI4 || layout == ADPCM_BARE;
 	bool damaged = false, expected = length > 0 && length < header;
 	struct adpcm_state before[ADPCM_MAX_CHANNELS], s;
 	int16_t *out = allocate(sizeof *out * samples * ch);
@@ -69,7 +69,8 @@ check_decoder(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *
 		s = before[c];
 		if (header > 0 && length >= header) {
 			expected = expected || block[4 * c + 2] > 88;
-			s.predictor = (int16_t)le16_load(block + 4 * c);
+			s.predictor = (int16_t)(layout == ADPCM_DVI4 ? be16_load(block + 4 * c)
+								     : le16_load(block + 4 * c));
 			s.index = block[4 * c + 2] > 88 ? 88 : block[4 * c + 2];
 		}
 		for (i = 0; i < samples; i++) {
@@ -124,7 +125,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct adpcm_state state[ADPCM_LAYOUTS][ADPCM_MAX_CHANNELS];
 	struct adpcm_sniff sniff;
-	struct adpcm_verdict final = { ADPCM_STATE, ADPCM_GIVEN }, v;
+	struct adpcm_verdict final = { ADPCM_STATE, ADPCM_GIVEN, false }, v;
 	bool more = true, now;
 	uint32_t n, seq = 0xfffffffe;
 	unsigned ch;
@@ -160,10 +161,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		v = adpcm_sniff_verdict(&sniff);
 		require(adpcm_layout_allowed(v.layout, ch));
 		require(v.rule == ADPCM_BY_CHAIN || v.rule == ADPCM_BY_LENGTH);
+		require(!v.unknown || (v.layout == ADPCM_STATE && v.rule == ADPCM_BY_LENGTH));
 		require(!adpcm_sniff_silent(&sniff) || (now && v.rule == ADPCM_BY_LENGTH));
 		if (more && !now)
 			final = v;
-		require(now || (v.layout == final.layout && v.rule == final.rule));
+		require(now ||
+		    (v.layout == final.layout && v.rule == final.rule &&
+			v.unknown == final.unknown));
 		more = now;
 		free(block);
 	}

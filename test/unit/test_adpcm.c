@@ -92,7 +92,7 @@ decode(enum adpcm_layout layout, unsigned ch, uint32_t n, const uint8_t *block, 
 static void
 names(void **state)
 {
-	static const char *const expected[] = { "state", "state-high", "wav", "bare" };
+	static const char *const expected[] = { "state", "state-high", "dvi4", "wav", "bare" };
 	enum adpcm_layout layout = ADPCM_BARE;
 	int i;
 
@@ -134,6 +134,8 @@ lengths(void **state)
 		{ ADPCM_STATE, 64, 65535, 2097408 },
 		{ ADPCM_STATE_HIGH, 1, 160, 84 },
 		{ ADPCM_STATE_HIGH, 1, 441, 225 },
+		{ ADPCM_DVI4, 1, 160, 84 },
+		{ ADPCM_DVI4, 1, 441, 225 },
 		{ ADPCM_WAV, 1, 1, 4 },
 		{ ADPCM_WAV, 1, 2, 8 },
 		{ ADPCM_WAV, 1, 480, 244 },
@@ -163,6 +165,9 @@ lengths(void **state)
 		{ ADPCM_STATE, 6, 7, 48, 7 },
 		{ ADPCM_STATE_HIGH, 1, 441, 224, 440 },
 		{ ADPCM_STATE_HIGH, 1, 441, 225, 441 },
+		{ ADPCM_DVI4, 1, 160, 3, 0 },
+		{ ADPCM_DVI4, 1, 160, 83, 158 },
+		{ ADPCM_DVI4, 1, 441, 224, 440 },
 		{ ADPCM_WAV, 1, 505, 3, 0 },
 		{ ADPCM_WAV, 1, 505, 4, 1 },
 		{ ADPCM_WAV, 1, 505, 5, 3 },
@@ -192,7 +197,8 @@ lengths(void **state)
 		assert_int_equal(
 		    adpcm_block_full(full[i].layout, full[i].ch, full[i].n, full[i].length - 1),
 		    full[i].n % 2 != 0 &&
-			(full[i].layout == ADPCM_STATE_HIGH || full[i].layout == ADPCM_BARE));
+			(full[i].layout == ADPCM_STATE_HIGH || full[i].layout == ADPCM_DVI4 ||
+			    full[i].layout == ADPCM_BARE));
 	}
 	for (i = 0; i < COUNT(some); i++)
 		assert_int_equal(
@@ -201,6 +207,7 @@ lengths(void **state)
 	assert_false(adpcm_block_full(ADPCM_BARE, 1, 1, 0));
 	assert_false(adpcm_block_full(ADPCM_BARE, 2, 8, 4));
 	assert_false(adpcm_block_full(ADPCM_STATE_HIGH, 2, 8, 16));
+	assert_false(adpcm_block_full(ADPCM_DVI4, 2, 8, 16));
 }
 
 /* ---- Decoding ---- */
@@ -462,6 +469,31 @@ like_audioop(void **state)
 		assert_int_equal(adpcm_encode(ADPCM_BARE, 1, audioop_in + 8 * i, 8, &s, block), 4);
 		assert_memory_equal(block, audioop_bare[i], 4);
 	}
+}
+
+/* The same blocks, but for the order of the predictor's bytes. */
+static void
+dvi4_is_big_endian(void **state)
+{
+	struct adpcm_state s = { 0, 0 };
+	int16_t out[9];
+	uint8_t block[9], first;
+	bool damaged = false;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		memcpy(block, audioop_state[i], sizeof audioop_state[i]);
+		first = block[0];
+		block[0] = block[1];
+		block[1] = first;
+		assert_int_equal(decode(ADPCM_DVI4, 1, 9, block, 8, &s, out, &damaged), 8);
+		assert_memory_equal(out, audioop_state_out[i], sizeof audioop_state_out[i]);
+	}
+	assert_false(damaged);
+
+	s = (struct adpcm_state){ 0x1234, 5 };
+	assert_int_equal(adpcm_encode(ADPCM_DVI4, 1, audioop_in, 9, &s, block), 9);
+	assert_memory_equal(block, "\x12\x34\5", 4);
 }
 
 /*
@@ -758,7 +790,7 @@ static struct adpcm_verdict
 sniff(const struct stream *t)
 {
 	struct adpcm_sniff s;
-	struct adpcm_verdict v, first = { ADPCM_STATE, ADPCM_GIVEN };
+	struct adpcm_verdict v, first = { ADPCM_STATE, ADPCM_GIVEN, false };
 	bool more = true;
 	size_t i;
 
@@ -776,6 +808,7 @@ sniff(const struct stream *t)
 	if (!more) {
 		assert_int_equal(v.layout, first.layout);
 		assert_int_equal(v.rule, first.rule);
+		assert_int_equal(v.unknown, first.unknown);
 	}
 	return v;
 }
@@ -787,6 +820,25 @@ assert_verdict(const struct stream *t, enum adpcm_layout layout, enum adpcm_rule
 
 	assert_string_equal(adpcm_layout_name(v.layout), adpcm_layout_name(layout));
 	assert_string_equal(adpcm_rule_name(v.rule), adpcm_rule_name(rule));
+	assert_string_equal(adpcm_verdict_name(&v), adpcm_layout_name(layout));
+	assert_false(v.unknown);
+}
+
+/* The blocks fit no layout; the one that they are decoded by is state. */
+static void
+assert_unknown(const struct stream *t)
+{
+	struct adpcm_verdict v = sniff(t);
+	char text[ADPCM_VERDICT_TEXT];
+
+	assert_true(v.unknown);
+	assert_int_equal(v.layout, ADPCM_STATE);
+	assert_int_equal(v.rule, ADPCM_BY_LENGTH);
+	assert_string_equal(adpcm_verdict_name(&v), "unknown");
+	adpcm_verdict_text(&v, text);
+	assert_non_null(strstr(text, "no known layout"));
+	assert_non_null(strstr(text, "as state"));
+	assert_non_null(strstr(text, "--layout"));
 }
 
 /* Blocks out of a file: channels - 1, frame_samples (u16), then length (u16) and bytes of each. */
@@ -964,7 +1016,8 @@ nine_of_ten(void **state)
 static void
 pairs_enough(void **state)
 {
-	static const enum adpcm_layout layouts[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_WAV };
+	static const enum adpcm_layout layouts[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_DVI4,
+		ADPCM_WAV };
 	struct adpcm_state s;
 	struct stream t;
 	uint32_t count;
@@ -1084,8 +1137,8 @@ impossible_index(void **state)
 }
 
 /*
- * A state-high block of an odd size that lacks its last code: any code may have been it.  That one
- * of an even size may lack two is not believed.
+ * A state-high or dvi4 block of an odd size that lacks its last code: any code may have been it.
+ * That one of an even size may lack two is not believed.
  */
 static void
 dropped_code(void **state)
@@ -1103,13 +1156,20 @@ dropped_code(void **state)
 	t.frames[1].bytes[0] = 200; /* no code goes so far */
 	assert_verdict(&t, ADPCM_WAV, ADPCM_BY_LENGTH);
 	end(&t);
+
+	begin(&t, 1, 1);
+	put(&t, "\0\5\0", 4);
+	put(&t, "\0\6\0", 4);
+	assert_verdict(&t, ADPCM_DVI4, ADPCM_BY_CHAIN);
+	end(&t);
 }
 
 /* Asked of one pair, the chain says what it says of a stream's. */
 static void
 one_pair(void **state)
 {
-	static const enum adpcm_layout layouts[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_WAV };
+	static const enum adpcm_layout layouts[] = { ADPCM_STATE, ADPCM_STATE_HIGH, ADPCM_DVI4,
+		ADPCM_WAV };
 	struct adpcm_state begins[2] = { { 0, 0 }, { 0, 0 } }, ends[2];
 	int16_t in[2 * N], heard[2 * N];
 	uint8_t block[64], next[64], index;
@@ -1119,7 +1179,7 @@ one_pair(void **state)
 
 	(void)state;
 	for (i = 0; i < COUNT(layouts); i++) {
-		unsigned ch = layouts[i] == ADPCM_STATE_HIGH ? 1 : 2;
+		unsigned ch = adpcm_layout_allowed(layouts[i], 2) ? 2 : 1;
 
 		for (size_t k = 0; k < COUNT(in); k++)
 			in[k] = white();
@@ -1152,6 +1212,95 @@ one_pair(void **state)
 	assert_false(
 	    adpcm_chain_holds(ADPCM_STATE_HIGH, 1, 2, ends, 4, (const uint8_t *)"\6\0\0", 4));
 	assert_false(adpcm_chain_holds(ADPCM_STATE, 1, 1, ends, 4, (const uint8_t *)"\6\0\0", 4));
+}
+
+/* Blocks of which each is sound and none goes on where the one before it ended. */
+static void
+put_unchained(struct stream *t, size_t count)
+{
+	struct adpcm_state s = { 0, 0 };
+
+	while (count-- > 0)
+		put_noise(t, ADPCM_STATE, &s, true);
+}
+
+/* What fits no layout is known from 16 pairs that say so, unless one fits more than half of them. */
+static void
+no_known_layout(void **state)
+{
+	struct adpcm_state s = { 0, 0 };
+	struct stream t;
+	uint8_t bare[9 / 2];
+	size_t i;
+
+	(void)state;
+	begin(&t, 1, N);
+	put_unchained(&t, 16);
+	assert_verdict(&t, ADPCM_STATE, ADPCM_BY_LENGTH); /* 15 pairs */
+	put_unchained(&t, 1);
+	assert_unknown(&t);
+	put_unchained(&t, 100);
+	assert_unknown(&t);
+	end(&t);
+
+	/* 8 of 16 are not more than half, 9 are. */
+	for (i = 8; i <= 9; i++) {
+		s = (struct adpcm_state){ 0, 0 };
+		begin(&t, 1, N);
+		while (t.count < 17)
+			put_noise(&t, ADPCM_DVI4, &s, t.count >= i);
+		if (i == 8)
+			assert_unknown(&t);
+		else
+			assert_verdict(&t, ADPCM_STATE, ADPCM_BY_LENGTH);
+		end(&t);
+	}
+
+	/* Silence before them says nothing; silence among them counts for none of the 16. */
+	begin(&t, 1, N);
+	put_silence(&t, 200, 12);
+	put_unchained(&t, 60);
+	assert_unknown(&t);
+	end(&t);
+
+	/* Two layouts that no chain tells have blocks of lengths that are theirs alone. */
+	begin(&t, 1, 9);
+	for (i = 0; i < 40; i++) {
+		random_block(1, bare, sizeof bare);
+		put(&t, bare, sizeof bare);
+	}
+	assert_verdict(&t, ADPCM_BARE, ADPCM_BY_LENGTH);
+	end(&t);
+}
+
+/* Headers that are laid out in other ways: big-endian with the low nibble first; the index first. */
+static void
+headers_of_others(void **state)
+{
+	struct adpcm_state s = { 0, 0 };
+	uint8_t block[4 + 80], head[4];
+	int16_t in[160];
+	struct stream t;
+
+	(void)state;
+	for (int kind = 0; kind < 2; kind++) {
+		begin(&t, 1, 160);
+		for (size_t k = 0; k < 100; k++) {
+			for (size_t i = 0; i < COUNT(in); i++)
+				in[i] = sine(k * 160 + i);
+			adpcm_encode(ADPCM_STATE, 1, in, 160, &s, block);
+			memcpy(head, block, 4);
+			if (kind == 0) {
+				block[0] = head[1];
+				block[1] = head[0];
+			} else {
+				memcpy(block, (uint8_t[]){ head[2], 0, head[0], head[1] }, 4);
+			}
+			put(&t, block, sizeof block);
+		}
+		assert_unknown(&t);
+		end(&t);
+	}
 }
 
 /* With more channels only state and wav take part, and all channels must fit. */
@@ -1252,10 +1401,20 @@ by_length(void **state)
 	assert_verdict(&t, ADPCM_BARE, ADPCM_BY_LENGTH);
 	end(&t);
 
-	/* wav: two blocks at least, and N mod 8 = 1. */
+	/* wav: N mod 8 = 1; a block alone will do, but not a short one. */
+	begin(&t, 1, 9);
+	put_apart(&t, "\1\2\3\4\5\6\7", 7);
+	assert_verdict(&t, ADPCM_STATE, ADPCM_BY_LENGTH);
+	end(&t);
+	begin(&t, 2, 9);
+	put_apart(&t, "\1\2\3\0\1\2\3\0\1\1\1\1\1\1\1\1", 16);
+	assert_verdict(&t, ADPCM_WAV, ADPCM_BY_LENGTH);
+	t.n = 8;
+	assert_verdict(&t, ADPCM_STATE, ADPCM_BY_LENGTH);
+	end(&t);
 	begin(&t, 1, 9);
 	put_apart(&t, "\1\2\3\4\5\6\7\7", 8);
-	assert_verdict(&t, ADPCM_STATE, ADPCM_BY_LENGTH);
+	assert_verdict(&t, ADPCM_WAV, ADPCM_BY_LENGTH);
 	put_apart(&t, "\1\2\3\4\5", 5);
 	assert_verdict(&t, ADPCM_WAV, ADPCM_BY_LENGTH);
 	t.n = 8;
@@ -1329,6 +1488,7 @@ main(void)
 		cmocka_unit_test(like_libsndfile),
 		cmocka_unit_test(like_sox),
 		cmocka_unit_test(like_audioop),
+		cmocka_unit_test(dvi4_is_big_endian),
 		cmocka_unit_test(every_step),
 		cmocka_unit_test(damage),
 		cmocka_unit_test(zeros),
@@ -1344,6 +1504,8 @@ main(void)
 		cmocka_unit_test(impossible_index),
 		cmocka_unit_test(dropped_code),
 		cmocka_unit_test(one_pair),
+		cmocka_unit_test(no_known_layout),
+		cmocka_unit_test(headers_of_others),
 		cmocka_unit_test(more_channels),
 		cmocka_unit_test(by_length),
 		cmocka_unit_test(when_it_is_final),
