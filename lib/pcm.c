@@ -6,6 +6,9 @@
 #include <math.h>
 #include <string.h>
 
+/* 2026-01-01: an earlier timestamp_ms is that of a device whose clock was not set. */
+#define CLOCK_SET_MS UINT64_C(1767225600000)
+
 void
 pcm_init(struct pcm *p, const struct wire_handshake *h, enum adpcm_layout layout, bool fill)
 {
@@ -22,12 +25,26 @@ same_handshake(const struct wire_handshake *a, const struct wire_handshake *b)
 	    a->reserved == b->reserved && a->timestamp_ms == b->timestamp_ms;
 }
 
+/* An equal handshake with that first seq: the same take? */
+static bool
+carries_on(struct pcm *p, const struct wire_handshake *h, uint32_t first_seq)
+{
+	uint32_t behind = p->stream.expected - first_seq;
+
+	if (!p->stream.started || behind == 0 || behind > UINT32_C(1) << 31)
+		return true;
+	if (h->timestamp_ms < CLOCK_SET_MS)
+		return behind <= STREAM_MAX_BEHIND;
+	p->resent = true;
+	return true;
+}
+
 void
 pcm_join(struct pcm *p, const struct wire_handshake *h, uint32_t first_seq)
 {
 	const struct stream *s = &p->stream;
 
-	if (same_handshake(&s->format, h) && first_seq - s->expected < UINT32_C(1) << 31)
+	if (same_handshake(&s->format, h) && carries_on(p, h, first_seq))
 		return;
 	p->frames += s->frames;
 	p->gaps += s->gaps;
@@ -35,6 +52,7 @@ pcm_join(struct pcm *p, const struct wire_handshake *h, uint32_t first_seq)
 	p->repeats += s->repeats;
 	p->restarts += s->restarts;
 	stream_init(&p->stream, h);
+	p->resent = false;
 	memset(p->carry, 0, sizeof p->carry);
 }
 
@@ -53,10 +71,22 @@ silence_for(const struct pcm *p, uint32_t gap)
 	return samples;
 }
 
+/* What a frame means; where it is known that frames are sent again, however many they are. */
+static struct stream_step
+judge(struct pcm *p, uint32_t seq)
+{
+	struct stream_step step = stream_look(&p->stream, seq);
+
+	if (p->resent && step.kind == STREAM_RESTART)
+		step.kind = STREAM_REPEAT;
+	p->resent = p->resent && step.kind == STREAM_REPEAT;
+	return step;
+}
+
 struct pcm_step
 pcm_plan(struct pcm *p, const struct wire_frame *f)
 {
-	struct pcm_step s = { stream_look(&p->stream, f->seq), 0, 0 };
+	struct pcm_step s = { judge(p, f->seq), 0, 0 };
 
 	if (s.step.kind == STREAM_GAP) {
 		s.silence = silence_for(p, s.step.gap);

@@ -30,7 +30,8 @@ struct pcm_levels {
 struct pcm {
 	struct stream stream; /* of the current take */
 	enum adpcm_layout layout;
-	bool fill; /* gaps become silence */
+	bool fill;   /* gaps become silence */
+	bool resent; /* a joined input begins behind, and has not come to what is new */
 	struct adpcm_state carry[ADPCM_MAX_CHANNELS];
 	uint64_t audio;    /* samples per channel decoded, all takes */
 	uint64_t silence;  /* samples per channel of silence, all takes */
@@ -52,10 +53,11 @@ struct pcm_step {
 void pcm_init(struct pcm *p, const struct wire_handshake *h, enum adpcm_layout layout, bool fill);
 
 /*
- * The next input to be joined begins, with this handshake (of the same
- * format) and that first seq.  An equal handshake whose first seq is at or after the
- * expected one carries on, the gap between them included; otherwise a new take
- * begins and the count starts at first_seq.
+ * The next input to be joined begins, with this handshake (of the same format) and that first seq.
+ * An equal handshake carries on: the gap before a later first seq is included, and what is sent
+ * again from an earlier one is left out, up to the expected seq.  Of a device without a clock, whose
+ * handshakes are all alike (timestamp_ms before 2026-01-01), only as much is believed to be sent
+ * again as within an input.  Otherwise a new take begins and the count starts at first_seq.
  */
 void pcm_join(struct pcm *p, const struct wire_handshake *h, uint32_t first_seq);
 

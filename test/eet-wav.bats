@@ -274,7 +274,7 @@ for i in range(513):
 @test "wav: inputs with equal handshakes carry seq over, others begin anew" {
 	pcm_log 7 8000 1 10 0 3 > a
 	pcm_log 7 8000 1 10 5 2 > b
-	pcm_log 7 8000 1 10 1 2 > c
+	pcm_log 7 8000 1 10 $((7 - 1025)) 2 > c
 	{ handshake pcm 7 8000 1 10 99; pcm_frames 1 10 9 1; } > d
 	eet-wav -q -o out.wav a b
 	[ "$(soxi -s out.wav)" = 70 ] # two frames are missing between them
@@ -283,6 +283,43 @@ for i in range(513):
 	eet-wav -q -o out.wav a d
 	[ "$(soxi -s out.wav)" = 40 ]
 	cat a b | eet-wav -q | tail -c +45 | cmp - <(eet-wav -q a b | tail -c +45)
+}
+
+@test "wav: a rotation among frames that are sent again changes nothing in the joined audio" {
+	local codec ts script first log
+
+	for codec in pcm adpcm; do
+		for ts in 0 1769854500000; do
+			rm -rf out
+			script=$(printf '%s\n' "0 OPEN 1 $codec id=7 n=10 ts=$ts" \
+				"0 FRAME 1 seq=0 count=6 step=0" "1 ROTATE" "1 FRAME 1 seq=3 count=3 step=0" \
+				"2 ROTATE" "2 FRAME 1 seq=5 count=3 step=0" "3 CLOSE 1 1000")
+			"$logs" mux <<< "$script" | eet-rotate -q -t 0 out
+			# A segment's own WAV is what its log is, by itself.
+			for log in out/*.eet; do
+				eet-wav -q -o alone.wav "$log"
+				cmp alone.wav "${log%.eet}.wav"
+			done
+			[ "$(cat out/*.wav | wc -c)" = $((3 * 44 + 2 * 10 * 12)) ]
+			eet-wav -q out/*.eet | samples /dev/stdin > heard
+			[ "$(wc -c < heard)" = 160 ]
+			eet-wav -q -d wav out
+			samples wav/*.wav | cmp - heard
+			rm -r wav
+			head -c 120 heard | cmp - <(samples "$(echo out/*.wav | cut -d ' ' -f 1)")
+		done
+	done
+
+	# However far it goes back, if its handshake is one connection's; each of a device without
+	# a clock is alike.
+	for ts in 0 1769854500000; do
+		for first in "seq=0 count=2000" "seq=0 count=2001"; do
+			"$logs" frames <<< "0 OPEN 1 pcm n=10 ts=$ts
+				0 FRAME 1 $first step=0"
+		done > log
+		run -0 --separate-stderr eet-wav -o out.wav log
+		[ "$(soxi -s out.wav)" = $([ "$ts" = 0 ] && echo 40010 || echo 20010) ]
+	done
 }
 
 @test "wav: what differs ends with 2, and what came before is written" {

@@ -210,7 +210,7 @@ inputs_are_joined(void **state)
 	join(&t, &pcm, 11 + 0x7fffffffu); /* as far after it as there is: still this take */
 	assert_int_equal(t.p.stream.frames, 5);
 
-	join(&t, &pcm, 10); /* before it: a new take */
+	join(&t, &pcm, 11u - 1025u); /* before it, by more than repeats may be: a new take */
 	assert_false(t.p.stream.started);
 	assert_int_equal(t.p.frames, 5);
 	assert_int_equal(t.p.gaps, 2);
@@ -281,9 +281,81 @@ bare_carries_its_state(void **state)
 	assert_int_equal(t.p.carry[0].index, 0);
 	frame(&t, 6, climb, sizeof climb);
 	assert_int_equal(t.out[0], 11);
+	join(&t, &adpcm, 8000000); /* goes on */
+	frame(&t, 8000000, climb, sizeof climb);
+	assert_true(t.out[0] > 20000);
 	join(&t, &adpcm, 0); /* a new take */
 	frame(&t, 0, climb, sizeof climb);
 	assert_int_equal(t.out[0], 11);
+}
+
+/* What is sent again, in part or more than once, over inputs that are joined, is heard once. */
+static void
+sent_again(void **state)
+{
+	static const uint64_t clocks[] = { 0, 1767225599999, 1767225600000, UINT64_MAX };
+	static const uint32_t behind[] = { 1, 3, 1024, 1025, 5000, 0x80000000u };
+	struct wire_handshake h = pcm;
+	struct pair t;
+	uint32_t seq, first;
+
+	(void)state;
+	for (size_t c = 0; c < 4; c++) {
+		h.timestamp_ms = clocks[c];
+		for (size_t b = 0; b < 6; b++) {
+			bool again = c >= 2 || behind[b] <= 1024;
+
+			begin(&t, &h, ADPCM_STATE, true);
+			for (seq = 10; seq < 20; seq++)
+				quiet(&t, seq);
+			first = seq - behind[b];
+			join(&t, &h, first);
+			assert_int_equal(quiet(&t, first).samples, again ? 0 : 10);
+			assert_int_equal(t.p.stream.started, true);
+			assert_int_equal(t.p.stream.repeats, again);
+			assert_int_equal(t.p.frames, again ? 0 : 10);
+			if (!again)
+				continue;
+			if (behind[b] > 1)
+				assert_int_equal(quiet(&t, 19).samples, 0);
+			assert_int_equal(t.p.stream.expected, 20);
+			assert_int_equal(quiet(&t, 20).samples, 10);
+			assert_int_equal(t.p.stream.gaps + t.p.stream.restarts, 0);
+		}
+	}
+
+	/* 2000 frames again, in two inputs, and what comes after them; then the rules are as ever. */
+	h.timestamp_ms = 1767225600000;
+	begin(&t, &h, ADPCM_STATE, true);
+	for (seq = 0; seq < 2000; seq++)
+		quiet(&t, seq);
+	join(&t, &h, 0);
+	for (seq = 0; seq < 1500; seq++)
+		assert_int_equal(quiet(&t, seq).samples, 0);
+	join(&t, &h, seq);
+	for (; seq < 2000; seq++)
+		assert_int_equal(quiet(&t, seq).samples, 0);
+	assert_int_equal(quiet(&t, seq).step.kind, STREAM_NEXT);
+	assert_int_equal(t.p.stream.repeats, 2000);
+	assert_int_equal(quiet(&t, 0).step.kind, STREAM_RESTART);
+
+	/* It may go on after a gap, which is one of the take's. */
+	begin(&t, &h, ADPCM_STATE, true);
+	quiet(&t, 5000);
+	join(&t, &h, 1);
+	quiet(&t, 1);
+	assert_int_equal(quiet(&t, 5003).silence, 20);
+	assert_int_equal(quiet(&t, 2).step.kind, STREAM_RESTART);
+
+	/* A take that is another's forgets it. */
+	begin(&t, &h, ADPCM_STATE, true);
+	quiet(&t, 5000);
+	join(&t, &h, 1);
+	quiet(&t, 1);
+	h.timestamp_ms++;
+	join(&t, &h, 9000);
+	quiet(&t, 9000);
+	assert_int_equal(quiet(&t, 7).step.kind, STREAM_RESTART);
 }
 
 static void
@@ -399,6 +471,7 @@ main(void)
 		cmocka_unit_test(long_gaps_stay),
 		cmocka_unit_test(silence_is_bounded_by_audio),
 		cmocka_unit_test(inputs_are_joined),
+		cmocka_unit_test(sent_again),
 		cmocka_unit_test(bare_carries_its_state),
 		cmocka_unit_test(damage_is_counted),
 		cmocka_unit_test(levels),
