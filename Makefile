@@ -60,7 +60,8 @@ $B/bin/%: $$(call objects,cmd/$$*.c cmd/$$*/*.c) $B/libeet.a
 $(UNITS) $(FUZZERS) $(LOADS): %: %.o $B/libeet.a
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
 
-# What clients send goes through these parts of the server.
+# What clients send, and what a log holds, goes through these parts of the server.
+$B/test/unit/test_capture: $B/cmd/eet-listen/capture.o
 $B/test/fuzz/fuzz_audio: $B/cmd/eet-listen/audio.o
 $B/test/fuzz/fuzz_capture: $B/cmd/eet-listen/capture.o
 $B/test/fuzz/fuzz_echo: $B/cmd/eet-listen/echo.o

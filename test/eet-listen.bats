@@ -280,7 +280,7 @@ numbers() {
 	for f in text frames garbage rest length zeros; do
 		cp "$f" copy
 		run -1 --separate-stderr eet-listen localhost:0 -o "$f" --append
-		[[ $stderr == "eet-listen: $f: "*"nothing can be appended" ]]
+		[[ $stderr == "eet-listen: $f: "*"nothing can be appended"* ]]
 		cmp "$f" copy
 	done
 	mkdir dir
@@ -291,6 +291,32 @@ numbers() {
 	mkfifo fifo
 	run -1 --separate-stderr eet-listen localhost:0 -o fifo
 	[ "$stderr" = "eet-listen: fifo: No such device or address" ]
+}
+
+@test "listen: --append refuses a capture with sound records after the damage, and leaves every byte" {
+	# 200 records of 36 + 640 bytes after the OPEN's.
+	printf '0 OPEN 1 pcm id=7 rate=16000 n=320\n0 FRAME 1 count=200\n' | "$EET_ROOT/test/logs.py" mux > whole
+	size=$(stat -c %s whole)
+	first=$((size - 200 * 676))
+	# A bit of the second frame's length; a page of zeros; a bit of the magic of the last but one.
+	for damage in $((first + 676 + 7)):1:40 $((first + 10 * 676)):4096:00 $((size - 1352)):1:44; do
+		IFS=: read -r offset count byte <<< "$damage"
+		cp whole damaged
+		for ((i = 0; i < count; i++)); do printf '%b' "\\x$byte"; done |
+			dd of=damaged bs=1 seek="$offset" conv=notrunc status=none
+		cp damaged copy
+		start=$((first + (offset - first) / 676 * 676))
+		run -1 --separate-stderr eet-listen localhost:0 -o damaged --append
+		[[ $stderr == "eet-listen: damaged: offset $start: "*"eet-demux --recover"* ]]
+		cmp damaged copy
+		# Which saves them.
+		run -3 --separate-stderr bash -c 'eet-demux --recover damaged > saved'
+		start_listen -q -o saved --append
+		stop listen
+		[ "$status" = 0 ]
+		lost=$(((count + 675) / 676 + (count > 1)))
+		[ "$(eet-info --json saved | jq 'select(.event == "stream").frames')" -ge $((200 - lost)) ]
+	done
 }
 
 @test "listen: --raw is a frame log, one stream at a time" {

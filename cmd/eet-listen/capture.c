@@ -15,13 +15,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { FRAME_HEADERS = LOG_HEADER_SIZE + WIRE_FRAME_HEADER_SIZE };
+
 /* What is to be known of a capture before it can go on. */
 struct state {
 	uint64_t size;
-	uint64_t whole;   /* bytes of it that are whole records */
-	uint64_t last_us; /* the last record's time */
-	uint32_t highest; /* session */
-	uint32_t *open;   /* sessions without a CLOSE */
+	uint64_t whole;     /* bytes of it that are whole records */
+	uint64_t cut_short; /* a record ends there that is longer than it says; 0: none does */
+	uint64_t last_us;   /* the last record's time */
+	uint32_t highest;   /* session */
+	uint32_t *open;     /* sessions without a CLOSE */
 	size_t open_count;
 };
 
@@ -47,76 +50,136 @@ only_zeros(int fd, uint64_t offset)
 }
 
 /*
- * What is at the offset of something damaged?  *uso: its time, if that can be known.  Zeros up to the
- * end count as cut off: a power cut leaves them where the size was on the disk, and not the data.
+ * Is it nothing but the start of a record's prefix, and zeros to the end of the file?  A power cut
+ * leaves zeros where the size was on the disk, and not the data.
  */
-static enum what
-look_at(int fd, uint64_t offset, uint64_t size, uint64_t *uso)
+static bool
+zero_tail(int fd, uint64_t offset, const uint8_t *buf, size_t have)
 {
-	uint8_t magic[4], buf[LOG_HEADER_SIZE];
+	uint8_t magic[4];
+
+	le32_store(magic, LOG_MAGIC);
+	while (have > 0 && buf[have - 1] == 0)
+		have--;
+	return have < LOG_PREFIX_SIZE && only_zeros(fd, offset + have) &&
+	    memcmp(buf, magic, have < 4 ? have : 4) == 0;
+}
+
+/*
+ * Is it a FRAME that holds a whole frame, with another record or the end after that, where the
+ * record's own length leads elsewhere?  Then it is that length which is damaged.
+ */
+static bool
+wrong_length(int fd, uint64_t offset, uint64_t size, const uint8_t *buf, size_t have)
+{
+	const uint8_t *frame = buf + LOG_HEADER_SIZE;
+	uint8_t magic[4], next[4];
+	uint64_t end;
+	ssize_t n;
+
+	if (have < FRAME_HEADERS || le16_load(buf + 12) != LOG_KIND_FRAME ||
+	    (le32_load(frame) != WIRE_MAGIC_PCM && le32_load(frame) != WIRE_MAGIC_ADPCM))
+		return false;
+	end = offset + FRAME_HEADERS + le32_load(frame + 4);
+	if (end == offset + LOG_PREFIX_SIZE + le32_load(buf + 4) || end > size)
+		return false;
+	le32_store(magic, LOG_MAGIC);
+	n = pread(fd, next, sizeof next, (off_t)end);
+	return n >= 0 && memcmp(next, magic, (size_t)n) == 0;
+}
+
+/* What is at the offset of something damaged? */
+static enum what
+look_at(int fd, uint64_t offset, struct state *st)
+{
+	uint8_t buf[FRAME_HEADERS];
 	ssize_t n = pread(fd, buf, sizeof buf, (off_t)offset);
 	size_t have = n > 0 ? (size_t)n : 0;
 	uint32_t length = have < LOG_PREFIX_SIZE ? 0 : le32_load(buf + 4);
+	bool wrong;
 
-	le32_store(magic, LOG_MAGIC);
 	if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH ||
-	    memcmp(buf, magic, 4) != 0) {
-		while (have > 0 && buf[have - 1] == 0)
-			have--;
-		return have < LOG_PREFIX_SIZE && only_zeros(fd, offset + have) &&
-			memcmp(buf, magic, have < 4 ? have : 4) == 0
-		    ? TORN_RECORD
-		    : NO_RECORD;
-	}
-	if (LOG_PREFIX_SIZE + length > size - offset)
-		return TORN_RECORD;
+	    le32_load(buf) != LOG_MAGIC)
+		return zero_tail(fd, offset, buf, have) ? TORN_RECORD : NO_RECORD;
+	wrong = wrong_length(fd, offset, st->size, buf, have);
+	if (LOG_PREFIX_SIZE + length > st->size - offset)
+		return wrong ? NO_RECORD : TORN_RECORD;
+	st->cut_short = wrong ? offset + LOG_PREFIX_SIZE + length : 0;
 	if (le64_load(buf + 16) <= LOG_MAX_TIME)
-		*uso = le64_load(buf + 16);
+		st->last_us = le64_load(buf + 16);
 	return WHOLE_RECORD;
 }
 
-/* Read the log in fd.  0; -1: said why. */
+/*
+ * Take note of damage that r has met, and of all up to the next sound record.  Only a torn last
+ * record may be cut off, and a tail of zeros.  False: it is neither, which was said.
+ */
+static bool
+take_damage(const char *path, int fd, const struct log_reader *r, uint64_t offset, struct state *st)
+{
+	enum what what = look_at(fd, offset, st);
+
+	if (what == WHOLE_RECORD)
+		return true;
+	if (log_offset(r) < st->size) {
+		cli_warnx("%s: offset %" PRIu64
+			  ": damaged, with sound records after it from offset "
+			  "%" PRIu64 ", so nothing can be appended; eet-demux --recover saves them",
+		    path, offset, log_offset(r));
+		return false;
+	}
+	if (what == NO_RECORD || (offset > 0 && offset == st->cut_short)) {
+		cli_warnx("%s: offset %" PRIu64 ": not a record, so nothing can be appended; "
+			  "eet-demux --recover saves what is sound",
+		    path, offset);
+		return false;
+	}
+	st->whole = offset;
+	return true;
+}
+
+static bool
+note_open(struct state *st, uint32_t session)
+{
+	uint32_t *grown = realloc(st->open, (st->open_count + 1) * sizeof *st->open);
+
+	if (grown == NULL)
+		return false;
+	st->open = grown;
+	st->open[st->open_count++] = session;
+	return true;
+}
+
+/* Read the log in fd, which changes nothing.  0; -1: said why. */
 static int
 examine(const char *path, int fd, struct state *st)
 {
-	struct log_reader *r = log_new(fd, NULL);
+	const struct log_options options = { .recover = true };
+	struct log_reader *r = log_new(fd, &options);
 	struct log_record rec;
-	enum what what = WHOLE_RECORD; /* of what is damaged, the last */
-	uint32_t *grown;
 
 	if (r == NULL)
 		goto failed;
 	st->whole = st->size;
 	while (log_get(r, &rec) != LOG_END) {
+		bool left_open = rec.event == LOG_CLOSE && rec.made_up;
+
+		/* Sessions that ended because of what comes now are no concern of ours. */
+		if (!left_open)
+			st->open_count = 0;
+		else if (!note_open(st, rec.session->number))
+			goto failed;
 		if (rec.event == LOG_ERROR)
 			goto failed;
-		/* Sessions that ended because of what comes now are no concern of ours. */
-		if (rec.event != LOG_CLOSE || !rec.made_up)
-			st->open_count = 0;
 		if (rec.record != NULL)
 			st->last_us = rec.time_us;
 		if (rec.event == LOG_OPEN && rec.session->number > st->highest)
 			st->highest = rec.session->number;
-		if (rec.event == LOG_CLOSE && rec.made_up) {
-			grown = realloc(st->open, (st->open_count + 1) * sizeof *st->open);
-			if (grown == NULL)
-				goto failed;
-			st->open = grown;
-			st->open[st->open_count++] = rec.session->number;
-		}
-		if (rec.event == LOG_DAMAGE)
-			what = look_at(fd, rec.offset, st->size, &st->last_us);
-		if (rec.event == LOG_DAMAGE && what != WHOLE_RECORD)
-			st->whole = rec.offset;
+		if (rec.event == LOG_DAMAGE && !take_damage(path, fd, r, rec.offset, st))
+			goto refused;
 	}
 	if (st->whole > 0 && !log_is_mux(r)) {
 		cli_warnx("%s: not a mux log, so nothing can be appended", path);
-		goto refused;
-	}
-	/* What is behind it is out of reach, and would be so for what is appended. */
-	if (what == NO_RECORD) {
-		cli_warnx("%s: offset %" PRIu64 ": not a record, so nothing can be appended", path,
-		    st->whole);
 		goto refused;
 	}
 	if (st->highest == UINT32_MAX) {

@@ -6,10 +6,11 @@
 #include <stdint.h>
 
 /*
- * Open FILE for writing at its end, locked against other writers.  It has to be new or empty, or,
- * with append, a mux log: a torn last record is cut off, sessions that were left open are closed as
- * 1006, and *sessiono becomes the number after its highest session.
- * The descriptor; -1: said why.
+ * Open FILE for writing at its end, locked against other writers.  It must be new or empty, or,
+ * with append, a mux log: a torn last record, or a tail of zeros, is cut off, sessions that were left
+ * open are closed as 1006, and *sessiono becomes the number after its highest session.  A log with
+ * sound records after something that is none, or with anything else at its end, is refused.
+ * The descriptor; -1: said why, and FILE is unchanged.
  */
 int capture_open(const char *path, bool append, uint32_t *sessiono);
 

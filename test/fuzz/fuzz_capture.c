@@ -64,6 +64,21 @@ check_log(int fd, size_t kept)
 	return highest;
 }
 
+/* There is no sound record in data[at..size): a magic and a length that leads to a magic, or the end. */
+static void
+require_no_record(const uint8_t *data, size_t at, size_t size)
+{
+	for (; at + LOG_PREFIX_SIZE <= size; at++) {
+		uint64_t length = le32_load(data + at + 4), next = at + LOG_PREFIX_SIZE + length;
+
+		if (le32_load(data + at) != LOG_MAGIC ||
+		    length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH)
+			continue;
+		require(next != size);
+		require(next + 4 > size || le32_load(data + next) != LOG_MAGIC);
+	}
+}
+
 /* How much was kept: all, or all but the beginning of a record that can be, perhaps in zeros. */
 static size_t
 find_kept(const uint8_t *data, size_t size)
@@ -105,6 +120,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		require(len == size && memcmp(p, data, size) == 0 && session == 1);
 	} else {
 		kept = find_kept(data, size);
+		require_no_record(data, kept, size);
 		require(close(fd) == 0 && len >= kept && memcmp(p, data, kept) == 0);
 		highest = check_log(file, kept);
 		require(size == 0 || session == highest + 1);
