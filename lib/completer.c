@@ -19,6 +19,8 @@ struct completer {
 	int index;
 	int event; /* eventfd: something was done, or went wrong */
 	pthread_t thread;
+	void (*on_full)(void *arg, const struct name *n); /* NULL: nobody is told */
+	void *on_full_arg;
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t wake;
 	struct completer_job *sync; /* has its turn before all that waits */
@@ -267,6 +269,25 @@ completer_run(const struct segment_dir *d, int index, struct completer_job *cons
 	return status;
 }
 
+void
+completer_each_placed(struct completer_job *const jobs[], size_t n, int e,
+    void (*fn)(void *arg, const struct name *n), void *arg)
+{
+	if (!passes(e))
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (jobs[i]->kind == COMPLETER_SEGMENT && !jobs[i]->is_done &&
+		    jobs[i]->segment.stage == SEGMENT_PLACED)
+			fn(arg, &jobs[i]->segment.name);
+}
+
+void
+completer_on_full(struct completer *c, void (*fn)(void *arg, const struct name *n), void *arg)
+{
+	c->on_full = fn;
+	c->on_full_arg = arg;
+}
+
 static void
 announce(struct completer *c)
 {
@@ -378,6 +399,9 @@ work(void *arg)
 		status = completer_run(c->dir, c->index, batch, n, &done, failed);
 		e = errno;
 		pthread_mutex_lock(&c->lock);
+		if (status == -1 && c->on_full != NULL && !c->ending)
+			completer_each_placed(batch + done, n - done, e, c->on_full,
+			    c->on_full_arg);
 		if (done > 0)
 			hand_over(c, batch, done);
 		c->error = status == 0 ? 0 : e;
@@ -498,17 +522,6 @@ completer_idle(struct completer *c)
 	idle = c->jobs == 0;
 	pthread_mutex_unlock(&c->lock);
 	return idle;
-}
-
-bool
-completer_takes_lines(struct completer *c)
-{
-	bool takes;
-
-	pthread_mutex_lock(&c->lock);
-	takes = c->lines < COMPLETER_WAITING || c->error != 0;
-	pthread_mutex_unlock(&c->lock);
-	return takes;
 }
 
 static void

@@ -80,6 +80,17 @@ struct completer;
 struct completer *completer_new(const struct segment_dir *d, int index);
 
 /*
+ * Have fn called, from the thread, for each segment that has its name but must wait for its line, because
+ * the disk is full: it may be what is to make room.  It may be called again for it, and not after
+ * completer_end().  Before the first job.
+ */
+void completer_on_full(struct completer *c, void (*fn)(void *arg, const struct name *n), void *arg);
+
+/* The same of jobs that completer_run() left for want of space: errno e. */
+void completer_each_placed(struct completer_job *const jobs[], size_t n, int e,
+    void (*fn)(void *arg, const struct name *n), void *arg);
+
+/*
  * Queue a job, which is then the completer's.  0; or -1: EAGAIN (of the one kind, too many wait; of
  * COMPLETER_SYNC, one), or what made the completer end, and failed[] says where.
  */
@@ -97,12 +108,6 @@ int completer_take(struct completer *c, struct completer_job **doneo, char faile
 
 /* True when nothing waits or is being done. */
 bool completer_idle(struct completer *c);
-
-/*
- * Is it time for a job that will have a COMPLETER_LINE?  Not while as many of these wait as segments
- * may; unless something fails, because what the line is about may be what makes room on the disk.
- */
-bool completer_takes_lines(struct completer *c);
 
 /*
  * End the thread after what it is at (what waits is dropped), free all.  NULL is fine.  False: as

@@ -77,18 +77,6 @@ index_format_exec(const char *eet, const char *wav, uint32_t session, bool done,
 	return json_end(&j);
 }
 
-size_t
-index_format_removed(const char *eet, const char *wav, uint32_t session, uint64_t bytes,
-    const char *why, char out[INDEX_LINE + 1])
-{
-	struct json j;
-
-	begin(&j, out, "removed", eet, wav, session);
-	json_number(&j, "bytes", bytes);
-	json_string(&j, "why", why);
-	return json_end(&j);
-}
-
 /*
  * Where the last whole line of fd ends before anything that is none: after a power cut there may be
  * zeros in place of lines, and lines of the same flush behind them, which nobody was told of.
@@ -182,7 +170,6 @@ event_of(const char *line, enum index_event *o)
 		{ "{\"event\":\"segment\"", INDEX_SEGMENT },
 		{ "{\"event\":\"session\"", INDEX_SESSION },
 		{ "{\"event\":\"exec\"", INDEX_EXEC_PENDING },
-		{ "{\"event\":\"removed\"", INDEX_REMOVED },
 	};
 	const char *state = value_of(line, "\"state\":\"");
 

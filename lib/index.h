@@ -47,14 +47,9 @@ struct index_entry {
 /* Write the line, newline and NUL included.  Returns its length without the NUL. */
 size_t index_format(const struct index_entry *e, char out[INDEX_LINE + 1]);
 
-/*
- * Write the line of a segment's --exec command: it is to be run, or has succeeded.  And of a segment
- * that was removed, because of that limit.  As index_format().
- */
+/* Write the line of a segment's --exec command: it is to be run, or has succeeded.  As index_format(). */
 size_t index_format_exec(const char *eet, const char *wav, uint32_t session, bool done,
     char out[INDEX_LINE + 1]);
-size_t index_format_removed(const char *eet, const char *wav, uint32_t session, uint64_t bytes,
-    const char *why, char out[INDEX_LINE + 1]);
 
 /*
  * Open (create with mode) the index of a directory, for appending.  It is cut (and the cut synced)
@@ -69,13 +64,7 @@ int index_open(int dirfd, mode_t mode, uint64_t *cuto);
  */
 int index_append(int fd, const char *line, size_t len);
 
-enum index_event {
-	INDEX_SEGMENT,
-	INDEX_SESSION,
-	INDEX_EXEC_PENDING,
-	INDEX_EXEC_DONE,
-	INDEX_REMOVED
-};
+enum index_event { INDEX_SEGMENT, INDEX_SESSION, INDEX_EXEC_PENDING, INDEX_EXEC_DONE };
 
 /* What a line says. */
 struct index_item {

@@ -27,6 +27,7 @@ struct recovery {
 	const struct segment_dir *dir;
 	int index;
 	const struct spool_options *options;
+	struct upkeep *upkeep; /* NULL: nobody is told */
 	char *failed;
 	struct found *found;
 	size_t n, capacity;
@@ -209,12 +210,14 @@ open_ours(struct recovery *rc, const char *file, bool part)
 	return -1;
 }
 
-static void
+/* 0, or -1 with errno: whoever is to be told of it could not be. */
+static int
 done(struct recovery *rc, struct completer_job *j)
 {
 	const struct segment *s = &j->segment;
 	char eet[SEGMENT_PATH], wav[SEGMENT_PATH], file[NAME_FILE_SIZE];
 	char text[ADPCM_VERDICT_TEXT];
+	int status = 0;
 
 	segment_path(rc->dir, &s->name, ".eet", eet);
 	segment_path(rc->dir, &s->name, ".wav", wav);
@@ -232,7 +235,12 @@ done(struct recovery *rc, struct completer_job *j)
 		report(rc, SPOOL_NOTE, file, "%s", text);
 		rc->unknown = s->name.session;
 	}
+	if (rc->upkeep != NULL)
+		status = upkeep_completed(rc->upkeep, &s->name, s->has_wav);
+	if (status == -1)
+		fail(rc, "");
 	completer_free_job(j);
+	return status;
 }
 
 /* Wait so long, or until the caller wants no more: -1, EINTR. */
@@ -260,6 +268,12 @@ say_full(struct recovery *rc, int e)
 	    &(struct spool_report){ .kind = SPOOL_WARNING, .text = text });
 }
 
+static void
+placed(void *arg, const struct name *n)
+{
+	upkeep_placed(arg, n);
+}
+
 static int
 run_jobs(struct recovery *rc)
 {
@@ -272,13 +286,18 @@ run_jobs(struct recovery *rc)
 		int e = errno;
 
 		for (size_t i = 0; i < n; i++)
-			done(rc, rc->jobs[i]);
+			if (done(rc, rc->jobs[i]) == -1) {
+				e = errno;
+				status = -1;
+			}
 		rc->n_jobs -= n;
 		memmove(rc->jobs, rc->jobs + n, rc->n_jobs * sizeof *rc->jobs);
 		errno = e;
 		if (status == 0 || (e != ENOSPC && e != EDQUOT))
 			return status;
 		say_full(rc, e);
+		if (rc->upkeep != NULL)
+			completer_each_placed(rc->jobs, rc->n_jobs, e, placed, rc->upkeep);
 		if (pause_for(rc, 1000) == -1)
 			return -1;
 	}
@@ -497,10 +516,14 @@ recover(struct recovery *rc, const struct found *f)
 }
 
 int
-recovery_run(const struct segment_dir *d, int index, const struct spool_options *o, uint32_t *lasto,
-    char failed[SEGMENT_PATH])
+recovery_run(const struct segment_dir *d, int index, const struct spool_options *o,
+    struct upkeep *u, uint32_t *lasto, char failed[SEGMENT_PATH])
 {
-	struct recovery rc = { .dir = d, .index = index, .options = o, .failed = failed };
+	struct recovery rc = { .dir = d,
+		.index = index,
+		.options = o,
+		.upkeep = u,
+		.failed = failed };
 	int status = list(&rc), e;
 
 	if (status == 0 && (status = index_each(index, mark, &rc)) == -1)

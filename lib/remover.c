@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { THREADS = 4 };
@@ -30,28 +31,60 @@ struct remover {
 	bool ending;
 };
 
-bool
-remover_is_ours(const struct segment_dir *d, const char *file, struct stat *sto)
+/*
+ * In the order of removal: the WAV first, so that what is cut short leaves a log, from which all can
+ * be made again.
+ */
+static const char *const extensions[] = { ".wav", ".eet.damaged", ".eet" };
+
+enum { FILES = sizeof extensions / sizeof extensions[0] };
+
+/* Which of a segment's files are there, and ours; all false if none of its logs is. */
+static void
+look(const struct segment_dir *d, const struct name *n, bool ours[FILES], struct stat st[FILES])
 {
-	return fstatat(d->fd, file, sto, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(sto->st_mode) &&
-	    segment_is_ours(d, sto);
+	char file[NAME_FILE_SIZE];
+
+	for (size_t i = 0; i < FILES; i++) {
+		name_file(n, extensions[i], file);
+		ours[i] = fstatat(d->fd, file, &st[i], AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st[i].st_mode) && segment_is_ours(d, &st[i]);
+	}
+	ours[0] = ours[0] && (ours[1] || ours[2]);
+}
+
+struct remover_size
+remover_measure(const struct segment_dir *d, const struct name *n)
+{
+	struct remover_size size = { 0 };
+	struct stat st[FILES];
+	bool ours[FILES];
+
+	look(d, n, ours, st);
+	for (size_t i = 0; i < FILES; i++)
+		if (ours[i]) {
+			size.files++;
+			size.bytes += (uint64_t)st[i].st_size;
+			size.space += (uint64_t)st[i].st_blocks * 512;
+		}
+	return size;
 }
 
 static void
 remove_segment(const struct segment_dir *d, struct remover_result *r)
 {
-	/* The WAV first: what is cut short leaves a log, from which all can be made again. */
-	static const char *const extensions[] = { ".wav", ".eet" };
 	char file[NAME_FILE_SIZE];
-	struct stat st;
+	struct stat st[FILES];
+	bool ours[FILES];
 
-	for (size_t i = 0; i < 2; i++) {
+	look(d, &r->name, ours, st);
+	for (size_t i = 0; i < FILES; i++) {
 		name_file(&r->name, extensions[i], file);
-		if (!remover_is_ours(d, file, &st))
+		if (!ours[i])
 			continue;
 		if (unlinkat(d->fd, file, 0) == 0) {
 			r->was_there = true;
-			r->had_wav = r->had_wav || i == 0;
+			r->bytes += (uint64_t)st[i].st_size;
 		} else if (errno != ENOENT) {
 			r->error = errno;
 			r->failed = extensions[i];

@@ -10,24 +10,32 @@
 #include "segment.h"
 
 #include <stdbool.h>
-#include <sys/stat.h>
+#include <stdint.h>
 
 /* Segments that may be under way: between remover_put() and remover_take(). */
 enum { REMOVER_MOST = 64 };
 
 struct remover_result {
 	struct name name;
-	bool was_there;     /* else a stranger was faster */
-	bool had_wav;       /* … and so was its WAV */
+	uint64_t bytes;     /* of the files that were unlinked */
+	bool was_there;     /* else a stranger was faster, or it was none of ours */
 	int error;          /* 0, or errno: it was not removed, or not all of it */
 	const char *failed; /* … and this is the extension of the file that stays */
 };
 
+/* What a segment takes. */
+struct remover_size {
+	unsigned files;
+	uint64_t bytes;
+	uint64_t space; /* what the disk has for them, in whole blocks */
+};
+
 /*
- * Is there such a file, regular and ours?  Whatever else has the name of a segment is somebody else's,
- * and stays.
+ * Measure the files of a segment: .eet, .wav and .eet.damaged, as far as they are regular and ours.
+ * Without a log of ours, damaged or not, it is none: what only has its name is somebody else's,
+ * takes nothing, and stays.
  */
-bool remover_is_ours(const struct segment_dir *d, const char *file, struct stat *sto);
+struct remover_size remover_measure(const struct segment_dir *d, const struct name *n);
 
 struct remover;
 

@@ -1,365 +1,989 @@
 #include "retention.h"
 
-#include "index.h"
 #include "remover.h"
+#include "seen.h"
+#include "thread.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
+#define SECOND_US UINT64_C(1000000)
+#define DAY_US    (86400 * SECOND_US)
+#define FLOOR_US  (SEEN_FLOOR_S * SECOND_US)
+
+/* Limits are looked at so often, because what others write fills the disk too. */
+enum { LOOK_US = 1000000 };
+
+/* Measured between two looks at everything else. */
+enum { MEASURED_AT_ONCE = 256 };
+
+/* errno is below that. */
+enum { ERRORS = 4096 };
+
+enum why { STAYS, KEEP_AGE, KEEP_BYTES, MIN_FREE };
+
+/* One segment; a name costs what it needs, because there may be a million. */
 struct kept {
-	struct name name;
-	uint64_t bytes;
-	uint64_t space;  /* what the disk has for them, in whole blocks */
-	const char *why; /* it is being removed, because of that; NULL: it stays */
-	bool listed;     /* in the index, which matters at the start alone */
+	union {
+		struct kept *next; /* in a list */
+		uint64_t space;    /* while it is being removed: what the disk has for its files */
+	} u;
+	uint64_t time_ms;
+	uint64_t bytes; /* if it is measured or removed */
+	uint32_t session, stream_id;
+	uint32_t seen_s;   /* dated before SEEN_FLOOR_S: there since then; 0: not known */
+	uint8_t why;       /* it is being removed, because of that; STAYS: it is not */
+	uint8_t files;     /* … so many */
+	uint8_t round;     /* it could not be removed in this one */
+	bool measured : 1; /* bytes count in those of all */
+	bool has_line : 1; /* SEEN_FILE says so, too */
+	char tag[];
 };
 
-/* Oldest first; what is removed leaves at the front, mostly. */
-struct queue {
-	struct kept *kept;
-	size_t first, n, capacity; /* kept[first .. n) */
+struct list {
+	struct kept *first, **end;
 };
-
-/* In the order of removal: those whose clock was wrong, then all others. */
-enum { MISDATED, DATED, QUEUES };
 
 struct retention {
 	const struct segment_dir *dir;
 	struct retention_limits limits;
-	struct queue queues[QUEUES];
-	uint64_t bytes; /* of those that stay */
-	/* Those that do not. */
+	DIR *listing; /* NULL: it has been read */
 	struct remover *remover;
-	size_t leaving;
+	int wake;  /* eventfd: the thread has something to do */
+	int event; /* eventfd: the caller has */
+	pthread_t thread;
+	bool started;
+
+	pthread_mutex_t lock; /* all of this paragraph */
+	struct list completed, removed;
+	struct retention_result failure; /* error 0: none */
+	void *held;                      /* of struct name, tsearch(3) */
+	uint64_t first, ended;           /* numbers of sessions */
+	bool ending;
+	bool asked; /* the caller has said something that the thread has not heard */
+	bool idle;
+
+	/* The thread's own from here on.  Oldest first; what is removed leaves at the front, mostly. */
+	struct kept **kept;
+	size_t from, n, capacity; /* kept[from .. n) */
+	size_t measured; /* from there on all are; those before are over keep_bytes, or will be */
+	uint64_t bytes;  /* of those that are measured, and stay */
+	unsigned leaving;
 	uint64_t space_leaving; /* so much more will be free */
-	uint64_t newest_ms;     /* of those completed since the start; 0: none */
-	bool parted;            /* queues[MISDATED] is made */
+	uint64_t files_leaving;
+	uint64_t first_now, ended_now; /* first and ended, as of this turn */
+	struct seen seen;
+	bool seen_loaded;
+	uint8_t seen_failed; /* in that round */
+	uint64_t wall_start, boot_start, boot_begin;
+	uint64_t next_look; /* on the clock of boot_start */
+	unsigned failures;  /* in this second */
+	uint8_t round;      /* counts the seconds, never 0 */
+	bool said[ERRORS];
 };
 
-/* A segment with what it takes, which is nothing if it is no longer there. */
-static struct kept
-measure(const struct retention *r, const struct name *n)
+static uint64_t
+read_clock(clockid_t id)
 {
-	static const char *const extensions[] = { ".eet", ".wav" };
-	struct kept k = { .name = *n };
+	struct timespec ts;
 
-	for (size_t i = 0; i < 2; i++) {
-		char file[NAME_FILE_SIZE];
-		struct stat st;
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * SECOND_US + (uint64_t)ts.tv_nsec / 1000;
+}
 
-		name_file(n, extensions[i], file);
-		if (!remover_is_ours(r->dir, file, &st))
-			continue;
-		k.bytes += (uint64_t)st.st_size;
-		k.space += (uint64_t)st.st_blocks * 512;
+/*
+ * By which nothing is older than it is, if one of them is right: the clock, and the clock at the
+ * start plus the time that has passed since.  Set forward by mistake, it must not cost everything.
+ * One that had never been set at the start is believed once it is.
+ */
+static uint64_t
+careful_now(struct retention *r)
+{
+	uint64_t wall = read_clock(CLOCK_REALTIME), boot = read_clock(CLOCK_BOOTTIME);
+	uint64_t passed = r->wall_start + (boot - r->boot_start);
+
+	if (passed < FLOOR_US && wall >= FLOOR_US) {
+		r->wall_start = passed = wall;
+		r->boot_start = boot;
 	}
+	return wall < passed ? wall : passed;
+}
+
+/*
+ * ---- Names ----
+ */
+
+static struct name
+name_of(const struct kept *k)
+{
+	struct name n = { .stream_id = k->stream_id, .session = k->session, .time_ms = k->time_ms };
+
+	strcpy(n.tag, k->tag);
+	return n;
+}
+
+static struct kept *
+new_kept(const struct name *n)
+{
+	const size_t tag = strlen(n->tag) + 1;
+	struct kept *k = calloc(1, sizeof *k + tag);
+
+	if (k == NULL)
+		return NULL;
+	k->time_ms = n->time_ms;
+	k->session = n->session;
+	k->stream_id = n->stream_id;
+	memcpy(k->tag, n->tag, tag);
 	return k;
 }
 
 static int
-append(struct queue *q, struct kept k)
+older(const struct kept *x, const struct kept *y)
 {
-	if (q->n == q->capacity) {
-		/* Room at the front is used before more is asked for. */
-		if (q->first > q->n / 2) {
-			memmove(q->kept, q->kept + q->first, (q->n - q->first) * sizeof *q->kept);
-			q->n -= q->first;
-			q->first = 0;
-		} else {
-			size_t capacity = q->capacity > 0 ? 2 * q->capacity : 256;
-			struct kept *kept = realloc(q->kept, capacity * sizeof *kept);
-
-			if (kept == NULL)
-				return -1;
-			q->kept = kept;
-			q->capacity = capacity;
-		}
-	}
-	q->kept[q->n++] = k;
-	return 0;
-}
-
-/* A segment more. */
-static int
-take(struct retention *r, const struct name *n)
-{
-	struct kept k = measure(r, n);
-
-	if (append(&r->queues[DATED], k) == -1)
-		return -1;
-	r->bytes += k.bytes;
-	return 0;
-}
-
-static int
-older(const void *a, const void *b)
-{
-	const struct name *x = &((const struct kept *)a)->name;
-	const struct name *y = &((const struct kept *)b)->name;
-
 	if (x->time_ms != y->time_ms)
 		return x->time_ms < y->time_ms ? -1 : 1;
+	if (x->session != y->session)
+		return x->session < y->session ? -1 : 1;
+	if (x->stream_id != y->stream_id)
+		return x->stream_id < y->stream_id ? -1 : 1;
+	return strcmp(x->tag, y->tag);
+}
+
+static int
+older_of(const void *x, const void *y)
+{
+	return older(*(struct kept *const *)x, *(struct kept *const *)y);
+}
+
+static int
+compare_names(const void *x, const void *y)
+{
 	return name_compare(x, y);
 }
 
-static void
-mark(void *arg, const struct index_item *item)
+/* Where those begin that are dated at time_ms or later. */
+static size_t
+since(const struct retention *r, uint64_t time_ms)
 {
-	struct queue *q = arg;
-	struct kept key, *k;
-	size_t stem;
+	size_t low = r->from, high = r->n;
 
-	if (item->event != INDEX_SEGMENT || name_suffix(item->eet, &stem) != NAME_EET ||
-	    !name_parse(item->eet, stem, &key.name))
-		return;
-	if ((k = bsearch(&key, q->kept, q->n, sizeof *q->kept, older)) != NULL)
-		k->listed = true;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (r->kept[middle]->time_ms < time_ms)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
-/* Forget what is not in the index.  0, or -1 with errno. */
-static int
-forget_unlisted(struct retention *r, int index)
-{
-	struct queue *q = &r->queues[DATED];
-	size_t n = 0;
+/*
+ * ---- To and from the caller ----
+ */
 
-	if (q->n == 0)
-		return 0;
-	qsort(q->kept, q->n, sizeof *q->kept, older);
-	if (index_each(index, mark, q) == -1)
-		return -1;
-	for (size_t i = 0; i < q->n; i++) {
-		if (q->kept[i].listed)
-			q->kept[n++] = q->kept[i];
-		else
-			r->bytes -= q->kept[i].bytes;
+static void
+list_init(struct list *l)
+{
+	l->first = NULL;
+	l->end = &l->first;
+}
+
+static void
+list_put(struct list *l, struct kept *k)
+{
+	k->u.next = NULL;
+	*l->end = k;
+	l->end = &k->u.next;
+}
+
+static struct kept *
+list_take(struct list *l)
+{
+	struct kept *k = l->first;
+
+	if (k != NULL && (l->first = k->u.next) == NULL)
+		l->end = &l->first;
+	return k;
+}
+
+static void
+list_free(struct list *l)
+{
+	struct kept *k;
+
+	while ((k = list_take(l)) != NULL)
+		free(k);
+}
+
+static void
+announce(int event)
+{
+	uint64_t one = 1;
+
+	/* Fails only when the counter is full, and then it is readable anyway. */
+	if (write(event, &one, sizeof one) == -1)
+		return;
+}
+
+/* Have the thread look at what the caller has said.  Called with the lock. */
+static void
+ask(struct retention *r)
+{
+	r->asked = true;
+	r->idle = false;
+	announce(r->wake);
+}
+
+static void
+hear_announced(int event)
+{
+	uint64_t n;
+
+	if (read(event, &n, sizeof n) == -1)
+		return; /* nothing was announced: fine */
+}
+
+/* Once for each errno, for there may be a million segments: while one waits to be taken, no other. */
+static void
+tell_failure(struct retention *r, int error, const char *what, const char *path)
+{
+	if (error <= 0 || error >= ERRORS || r->said[error])
+		return;
+	pthread_mutex_lock(&r->lock);
+	if (r->failure.error == 0) {
+		r->said[error] = true;
+		r->failure = (struct retention_result){ .error = error, .what = what };
+		snprintf(r->failure.failed, SEGMENT_PATH, "%s", path);
+		announce(r->event);
 	}
-	q->n = n;
+	pthread_mutex_unlock(&r->lock);
+}
+
+static bool
+is_held(struct retention *r, const struct kept *k)
+{
+	struct name n = name_of(k);
+	bool held;
+
+	pthread_mutex_lock(&r->lock);
+	held = tfind(&n, &r->held, compare_names) != NULL;
+	pthread_mutex_unlock(&r->lock);
+	return held;
+}
+
+/*
+ * ---- What is there ----
+ */
+
+static int
+make_room(struct retention *r)
+{
+	size_t capacity = r->capacity > 0 ? 2 * r->capacity : 256;
+	struct kept **kept;
+
+	if (r->n < r->capacity)
+		return 0;
+	/* Room at the front is used before more is asked for. */
+	if (r->from > r->n / 2) {
+		memmove(r->kept, r->kept + r->from, (r->n - r->from) * sizeof *r->kept);
+		r->n -= r->from;
+		r->measured -= r->from;
+		r->from = 0;
+		return 0;
+	}
+	if ((kept = realloc(r->kept, capacity * sizeof *kept)) == NULL)
+		return -1;
+	r->kept = kept;
+	r->capacity = capacity;
 	return 0;
 }
 
-struct retention *
-retention_new(const struct segment_dir *d, int index, const struct retention_limits *l)
+/* Of which segment there is a log, damaged or not, or what is to become one: part. */
+static bool
+parse(const char *file, struct name *no, bool *parto)
 {
-	struct retention *r = calloc(1, sizeof *r);
-	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = 0, e;
-	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+	static const char damaged[] = ".eet.damaged";
+	size_t len = strlen(file), stem;
+	enum name_suffix suffix = name_suffix(file, &stem);
+
+	*parto = suffix == NAME_EET_PART;
+	if (suffix == NAME_EET || suffix == NAME_EET_PART)
+		return name_parse(file, stem, no);
+	return len > strlen(damaged) && strcmp(file + len - strlen(damaged), damaged) == 0 &&
+	    name_parse(file, len - strlen(damaged), no);
+}
+
+/* Take names from the directory until one can't be had.  0: that was all; -1: errno. */
+static int
+read_names(struct retention *r)
+{
 	struct dirent *entry;
 
-	if (r == NULL || dir == NULL) {
-		e = errno;
-		if (dir != NULL)
-			closedir(dir);
-		else if (fd != -1)
-			close(fd);
-		free(r);
-		errno = e;
-		return NULL;
+	while (errno = 0, (entry = readdir(r->listing)) != NULL) {
+		struct kept *k;
+		struct name n;
+		bool part;
+
+		if (!parse(entry->d_name, &n, &part))
+			continue;
+		if (make_room(r) == -1 || (k = new_kept(&n)) == NULL)
+			return -1;
+		k->why = part ? MIN_FREE : STAYS; /* marked until the list is sorted */
+		r->kept[r->n++] = k;
 	}
+	return errno == 0 ? 0 : -1;
+}
+
+/*
+ * Each name once; what is still to be completed under its name is not there yet: of that
+ * retention_completed() tells.
+ */
+static void
+merge_names(struct retention *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0, end; i < r->n; i = end) {
+		bool part = false;
+
+		for (end = i; end < r->n && older(r->kept[i], r->kept[end]) == 0; end++)
+			part = part || r->kept[end]->why != STAYS;
+		if (!part)
+			r->kept[n++] = r->kept[i];
+		for (size_t k = part ? i : i + 1; k < end; k++)
+			free(r->kept[k]);
+	}
+	r->n = r->measured = n;
+}
+
+/* What can't be listed is nobody's to remove, and no reason not to remove the others. */
+static void
+list_directory(struct retention *r)
+{
+	if (read_names(r) == -1)
+		tell_failure(r, errno, "can't be listed", r->dir->path);
+	closedir(r->listing);
+	r->listing = NULL;
+	if (r->n == 0)
+		return;
+	qsort(r->kept, r->n, sizeof *r->kept, older_of);
+	merge_names(r);
+	if (r->limits.keep_bytes == 0)
+		r->measured = 0;
+}
+
+static void
+measure(struct retention *r, struct kept *k)
+{
+	struct name n = name_of(k);
+
+	k->bytes = remover_measure(r->dir, &n).bytes;
+	k->measured = true;
+	r->bytes += k->bytes;
+}
+
+/* The newest first: once they are over, all that are older are, and need not be measured. */
+static bool
+measure_some(struct retention *r)
+{
+	if (r->limits.keep_bytes == 0)
+		return false;
+	for (int i = 0; i < MEASURED_AT_ONCE; i++) {
+		if (r->measured <= r->from || r->bytes > r->limits.keep_bytes)
+			return false;
+		if (r->kept[--r->measured]->why == STAYS)
+			measure(r, r->kept[r->measured]);
+	}
+	return true;
+}
+
+/* A segment more, which may have been listed, too. */
+static int
+insert(struct retention *r, struct kept *k)
+{
+	size_t at = r->n;
+
+	if (make_room(r) == -1)
+		return -1;
+	for (at = r->n; at > r->from && older(k, r->kept[at - 1]) < 0;)
+		at--;
+	if (at > r->from && older(k, r->kept[at - 1]) == 0) {
+		free(k);
+		return 0;
+	}
+	memmove(r->kept + at + 1, r->kept + at, (r->n - at) * sizeof *r->kept);
+	r->kept[at] = k;
+	r->n++;
+	if (at < r->measured)
+		r->measured++;
+	else if (r->limits.keep_bytes > 0)
+		measure(r, k);
+	return 0;
+}
+
+/*
+ * ---- Since when it is there ----
+ */
+
+static uint32_t
+to_seen(uint64_t seconds)
+{
+	return seconds < UINT32_MAX ? (uint32_t)seconds : UINT32_MAX;
+}
+
+/* That a line is needed is known before it can be written: sessions that go on have none. */
+static bool
+find_seen(struct retention *r, size_t undated, uint64_t now_s)
+{
+	bool needs_line = false;
+
+	for (size_t i = r->from; i < undated; i++) {
+		struct kept *k = r->kept[i];
+		uint64_t seen_s;
+
+		if (k->has_line)
+			continue;
+		if ((seen_s = seen_at(&r->seen, k->session, now_s)) > 0)
+			k->has_line = true;
+		else
+			needs_line = needs_line || k->session < r->ended_now;
+		if (k->seen_s == 0)
+			k->seen_s = to_seen(seen_s > 0 ? seen_s : now_s);
+	}
+	return needs_line;
+}
+
+static void
+seen_fails(struct retention *r, const char *what)
+{
+	char path[SEGMENT_PATH];
+
+	r->seen_failed = r->round;
+	/* Until there is space, this run remembers. */
+	if (errno == ENOSPC || errno == EDQUOT)
+		return;
+	snprintf(path, sizeof path, "%s/%s", r->dir->path, SEEN_FILE);
+	tell_failure(r, errno, what, path);
+}
+
+/* Since when it is there, what was recorded while the clock had not been set. */
+static void
+look_at_undated(struct retention *r, uint64_t now_us)
+{
+	const size_t undated = since(r, SEEN_FLOOR_S * 1000);
+	const uint64_t now_s = now_us / SECOND_US;
+
+	if (undated == r->from || now_us < FLOOR_US || r->seen_failed == r->round)
+		return;
+	if (!r->seen_loaded && seen_load(&r->seen, r->dir->fd) == -1) {
+		seen_fails(r, "can't be read");
+		return;
+	}
+	r->seen_loaded = true;
+	if (find_seen(r, undated, now_s) &&
+	    seen_append(&r->seen, r->dir->fd, r->dir->mode, r->dir->sync, r->ended_now, now_s) ==
+		-1)
+		seen_fails(r, "can't be written");
+}
+
+/*
+ * ---- What goes ----
+ */
+
+uint64_t
+retention_inodes(const struct statvfs *fs, uint64_t min_free)
+{
+	const double bytes = (double)fs->f_blocks * (double)fs->f_frsize;
+	double part;
+
+	if (fs->f_files == 0 || min_free == 0 || bytes <= 0)
+		return 0;
+	part = (double)min_free / bytes * (double)fs->f_files;
+	return part < 8 ? 8 : part > 1000 ? 1000 : (uint64_t)part;
+}
+
+static bool
+is_scarce(const struct retention *r)
+{
+	const uint64_t least = r->limits.min_free;
+	struct statvfs fs;
+
+	if (least == 0 || fstatvfs(r->dir->fd, &fs) == -1)
+		return false;
+	return (uint64_t)fs.f_bavail * fs.f_frsize + r->space_leaving < least ||
+	    (uint64_t)fs.f_favail + r->files_leaving < retention_inodes(&fs, least);
+}
+
+static bool
+is_aged(const struct retention *r, const struct kept *k, uint64_t now_us)
+{
+	uint64_t since_us = k->time_ms * 1000;
+
+	if (r->limits.keep_age_us == 0 || now_us <= r->limits.keep_age_us)
+		return false;
+	if (since_us < FLOOR_US && (since_us = k->seen_s * SECOND_US) == 0)
+		return false;
+	return since_us < now_us - r->limits.keep_age_us;
+}
+
+/* Which limit is passed, if this is the candidate for removal. */
+static enum why
+over(const struct retention *r, const struct kept *k, uint64_t now_us)
+{
+	if (is_aged(r, k, now_us))
+		return KEEP_AGE;
+	if (r->limits.keep_bytes > 0 && r->bytes > r->limits.keep_bytes)
+		return KEEP_BYTES;
+	return is_scarce(r) ? MIN_FREE : STAYS;
+}
+
+static bool
+may_go(struct retention *r, const struct kept *k)
+{
+	return k->why == STAYS && k->round != r->round && !is_held(r, k);
+}
+
+static bool
+can_choose(const struct retention *r)
+{
+	return r->leaving < REMOVER_MOST && r->failures < REMOVER_MOST;
+}
+
+static void
+remove_one(struct retention *r, struct kept *k, enum why why)
+{
+	struct name n = name_of(k);
+	struct remover_size size = remover_measure(r->dir, &n);
+
+	if (k->measured)
+		r->bytes -= k->bytes;
+	k->why = (uint8_t)why;
+	k->u.space = size.space;
+	k->files = (uint8_t)size.files;
+	r->leaving++;
+	r->space_leaving += k->u.space;
+	r->files_leaving += k->files;
+	remover_put(r->remover, &n);
+}
+
+/* Of kept[at .. end), the oldest that are over a limit; earlier: only those that this run did not record. */
+static void
+choose(struct retention *r, size_t at, size_t end, bool earlier, uint64_t now_us)
+{
+	for (; at < end && can_choose(r); at++) {
+		struct kept *k = r->kept[at];
+		enum why why;
+
+		if (k->why != STAYS || (earlier && k->session >= r->first_now))
+			continue;
+		/* Where no limit is passed, who is held need not be asked. */
+		if ((why = over(r, k, now_us)) == STAYS)
+			return;
+		if (may_go(r, k))
+			remove_one(r, k, why);
+	}
+}
+
+/* Those that are dated before the clock was set, in their order, but aged in another. */
+static void
+choose_aged(struct retention *r, size_t at, size_t end, uint64_t now_us)
+{
+	for (; at < end && can_choose(r); at++)
+		if (is_aged(r, r->kept[at], now_us) && may_go(r, r->kept[at]))
+			remove_one(r, r->kept[at], KEEP_AGE);
+}
+
+static void
+choose_all(struct retention *r, uint64_t now_us)
+{
+	const size_t undated = since(r, SEEN_FLOOR_S * 1000);
+
+	/* A clock that was years ahead must not keep its files for ever; nor one that is behind cost any. */
+	if (read_clock(CLOCK_BOOTTIME) - r->boot_begin > DAY_US)
+		choose(r, since(r, (now_us + DAY_US) / 1000 + 1), r->n, true, now_us);
+	choose_aged(r, r->from, undated, now_us);
+	choose(r, r->from, undated, false, now_us);
+	choose(r, undated, r->n, false, now_us);
+}
+
+/* Where the one of that name is, which is being removed. */
+static size_t
+find(const struct retention *r, const struct name *n)
+{
+	size_t i = since(r, n->time_ms);
+
+	for (;; i++) {
+		struct name other = name_of(r->kept[i]);
+
+		if (name_compare(&other, n) == 0)
+			return i;
+	}
+}
+
+/* It was not removed. */
+static void
+stays(struct retention *r, size_t i, const struct remover_result *result)
+{
+	struct kept *k = r->kept[i];
+	char path[SEGMENT_PATH];
+
+	k->why = STAYS;
+	k->round = r->round;
+	r->failures++;
+	/* Some of it may have gone. */
+	k->measured = false;
+	if (i >= r->measured && r->limits.keep_bytes > 0)
+		measure(r, k);
+	segment_path(r->dir, &result->name, result->failed, path);
+	tell_failure(r, result->error, "can't be removed", path);
+}
+
+static void
+goes(struct retention *r, size_t i, const struct remover_result *result)
+{
+	struct kept *k = r->kept[i];
+
+	/* Those before it stay, a place further on. */
+	memmove(r->kept + r->from + 1, r->kept + r->from, (i - r->from) * sizeof *r->kept);
+	r->from++;
+	if (i >= r->measured)
+		r->measured++;
+	if (!result->was_there) {
+		free(k);
+		return;
+	}
+	k->bytes = result->bytes;
+	pthread_mutex_lock(&r->lock);
+	list_put(&r->removed, k);
+	announce(r->event);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* Hear what became of those that were to be removed. */
+static void
+hear_remover(struct retention *r)
+{
+	struct remover_result result;
+
+	while (remover_take(r->remover, &result)) {
+		size_t i = find(r, &result.name);
+
+		r->leaving--;
+		r->space_leaving -= r->kept[i]->u.space;
+		r->files_leaving -= r->kept[i]->files;
+		if (result.error != 0)
+			stays(r, i, &result);
+		else
+			goes(r, i, &result);
+	}
+}
+
+/*
+ * ---- The thread ----
+ */
+
+/* Hear what the caller has to say.  False: that this is the end. */
+static bool
+hear_caller(struct retention *r, struct list *completed)
+{
+	bool goes_on;
+
+	pthread_mutex_lock(&r->lock);
+	hear_announced(r->wake);
+	while (r->completed.first != NULL)
+		list_put(completed, list_take(&r->completed));
+	r->first_now = r->first;
+	r->ended_now = r->ended;
+	r->asked = false;
+	goes_on = !r->ending;
+	pthread_mutex_unlock(&r->lock);
+	return goes_on;
+}
+
+static void
+take_completed(struct retention *r, struct list *completed)
+{
+	struct kept *k;
+
+	while ((k = completed->first) != NULL) {
+		struct kept *next = k->u.next;
+
+		if (insert(r, k) == -1)
+			return; /* for want of memory; it will be tried again */
+		completed->first = next;
+	}
+	completed->end = &completed->first;
+}
+
+/* Once a second, what could not be done is tried again. */
+static void
+begin_round(struct retention *r, uint64_t boot)
+{
+	if (boot < r->next_look)
+		return;
+	r->next_look = boot + LOOK_US;
+	r->failures = 0;
+	r->round = r->round == UINT8_MAX ? 1 : r->round + 1;
+}
+
+static void
+settle(struct retention *r, bool idle)
+{
+	pthread_mutex_lock(&r->lock);
+	idle = idle && r->leaving == 0 && !r->asked;
+	if (idle && !r->idle)
+		announce(r->event);
+	r->idle = idle;
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void
+wait_for_more(struct retention *r)
+{
+	struct pollfd fds[] = {
+		{ .fd = r->wake, .events = POLLIN },
+		{ .fd = remover_fd(r->remover), .events = POLLIN },
+	};
+	uint64_t boot = read_clock(CLOCK_BOOTTIME);
+	uint64_t us = r->next_look > boot ? r->next_look - boot : 0;
+
+	poll(fds, 2, (int)((us < LOOK_US ? us : LOOK_US) / 1000 + 1));
+}
+
+static void *
+work(void *arg)
+{
+	struct retention *r = arg;
+	struct list completed;
+
+	list_init(&completed);
+	list_directory(r);
+	while (hear_caller(r, &completed)) {
+		uint64_t now_us = careful_now(r);
+		bool more;
+
+		begin_round(r, read_clock(CLOCK_BOOTTIME));
+		take_completed(r, &completed);
+		hear_remover(r);
+		look_at_undated(r, now_us);
+		more = measure_some(r);
+		choose_all(r, now_us);
+		settle(r, !more && completed.first == NULL);
+		if (!more)
+			wait_for_more(r);
+	}
+	list_free(&completed);
+	return NULL;
+}
+
+/*
+ * ---- The caller's side ----
+ */
+
+static DIR *
+open_listing(const struct segment_dir *d)
+{
+	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), e;
+	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+
+	if (dir == NULL && fd != -1) {
+		e = errno;
+		close(fd);
+		errno = e;
+	}
+	return dir;
+}
+
+struct retention *
+retention_new(const struct segment_dir *d, const struct retention_limits *l)
+{
+	struct retention *r = calloc(1, sizeof *r);
+	int e;
+
+	if (r == NULL)
+		return NULL;
 	r->dir = d;
 	r->limits = *l;
-	while (status == 0 && (errno = 0, (entry = readdir(dir)) != NULL)) {
-		struct name n;
-		struct stat st;
-		size_t stem;
-
-		if (name_suffix(entry->d_name, &stem) == NAME_EET &&
-		    name_parse(entry->d_name, stem, &n) && remover_is_ours(d, entry->d_name, &st))
-			status = take(r, &n);
-	}
-	if (status == 0)
-		status = errno == 0 ? forget_unlisted(r, index) : -1;
-	if (status == 0 && (r->remover = remover_new(d)) == NULL)
-		status = -1;
-	e = errno;
-	closedir(dir);
-	if (status == 0)
+	r->first = UINT64_MAX;
+	list_init(&r->completed);
+	list_init(&r->removed);
+	pthread_mutex_init(&r->lock, NULL);
+	r->wall_start = read_clock(CLOCK_REALTIME);
+	r->boot_start = r->boot_begin = read_clock(CLOCK_BOOTTIME);
+	r->event = -1;
+	/* Descriptors are had now: later there may be none. */
+	if ((r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) != -1 &&
+	    (r->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) != -1 &&
+	    (r->listing = open_listing(d)) != NULL && (r->remover = remover_new(d)) != NULL)
 		return r;
+	e = errno;
 	retention_free(r);
 	errno = e;
 	return NULL;
 }
 
 int
-retention_add(struct retention *r, const struct name *n)
+retention_start(struct retention *r)
 {
-	struct queue *q = &r->queues[DATED];
-	size_t i;
+	int status = thread_start(&r->thread, work, r);
 
-	if (take(r, n) == -1)
+	r->started = status == 0;
+	return status;
+}
+
+void
+retention_sessions(struct retention *r, uint64_t first, uint64_t ended)
+{
+	pthread_mutex_lock(&r->lock);
+	if (r->ended != ended || r->first != first) {
+		r->first = first;
+		r->ended = ended;
+		ask(r);
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+int
+retention_completed(struct retention *r, const struct name *n)
+{
+	struct kept *k = new_kept(n);
+
+	if (k == NULL)
 		return -1;
-	for (i = q->n - 1; i > q->first && older(&q->kept[i], &q->kept[i - 1]) < 0; i--) {
-		struct kept swap = q->kept[i];
-
-		q->kept[i] = q->kept[i - 1];
-		q->kept[i - 1] = swap;
-	}
-	if (n->time_ms > r->newest_ms)
-		r->newest_ms = n->time_ms;
+	pthread_mutex_lock(&r->lock);
+	list_put(&r->completed, k);
+	ask(r);
+	pthread_mutex_unlock(&r->lock);
 	return 0;
 }
 
-/*
- * What was there at the start and is dated behind all that came since, and behind now, was made by a
- * clock that was wrong, or is called so by one that is.  It is older than what comes: else that
- * would be removed as soon as it is complete, for as long as the clock was wrong.
- */
-static int
-part(struct retention *r, uint64_t now_us)
+int
+retention_hold(struct retention *r, const struct name *n)
 {
-	struct queue *q = &r->queues[DATED];
-	size_t i = q->n;
+	struct name *copy = malloc(sizeof *copy);
+	const void *node;
 
-	while (i > q->first && q->kept[i - 1].name.time_ms > r->newest_ms &&
-	    q->kept[i - 1].name.time_ms > now_us / 1000)
-		i--;
-	for (size_t k = i; k < q->n; k++)
-		if (append(&r->queues[MISDATED], q->kept[k]) == -1) {
-			r->queues[MISDATED].n = 0;
-			return -1;
-		}
-	q->n = i;
-	r->parted = true;
-	return 0;
+	if (copy == NULL)
+		return -1;
+	*copy = *n;
+	pthread_mutex_lock(&r->lock);
+	node = tsearch(copy, &r->held, compare_names);
+	pthread_mutex_unlock(&r->lock);
+	if (node == NULL || *(struct name *const *)node != copy)
+		free(copy);
+	return node == NULL ? -1 : 0;
 }
 
-/* Which limit is passed, in words, or NULL.  oldest: the candidate for removal. */
-static const char *
-over(const struct retention *r, const struct kept *oldest, uint64_t now_us)
+void
+retention_release(struct retention *r, const struct name *n)
 {
-	struct statvfs fs;
+	const void *node;
 
-	if (r->limits.keep_age_us > 0 && now_us > r->limits.keep_age_us &&
-	    oldest->name.time_ms * 1000 < now_us - r->limits.keep_age_us)
-		return "keep-age";
-	if (r->limits.keep_bytes > 0 && r->bytes > r->limits.keep_bytes)
-		return "keep-bytes";
-	if (r->limits.min_free > 0 && fstatvfs(r->dir->fd, &fs) == 0 &&
-	    (uint64_t)fs.f_bavail * fs.f_frsize + r->space_leaving < r->limits.min_free)
-		return "min-free";
-	return NULL;
-}
+	pthread_mutex_lock(&r->lock);
+	if ((node = tfind(n, &r->held, compare_names)) != NULL) {
+		struct name *held = *(struct name *const *)node;
 
-/* Have those of a queue that are over a limit removed, as many as may be under way. */
-static void
-choose(struct retention *r, struct queue *q, uint64_t now_us,
-    bool (*needed)(void *arg, const struct name *n), void *arg)
-{
-	size_t at = q->first;
-	const char *why;
-
-	/* Where no limit is passed, who is needed need not be asked. */
-	if (at == q->n || over(r, &q->kept[at], now_us) == NULL)
-		return;
-	for (; r->leaving < REMOVER_MOST; at++) {
-		struct kept *k;
-
-		while (at < q->n && (q->kept[at].why != NULL || needed(arg, &q->kept[at].name)))
-			at++;
-		if (at == q->n || (why = over(r, &q->kept[at], now_us)) == NULL)
-			return;
-		k = &q->kept[at];
-		k->why = why;
-		r->bytes -= k->bytes;
-		r->leaving++;
-		r->space_leaving += k->space;
-		remover_put(r->remover, &k->name);
+		tdelete(n, &r->held, compare_names);
+		free(held);
+		ask(r);
 	}
+	pthread_mutex_unlock(&r->lock);
 }
 
-/* The one of that name, which is being removed, and where it is. */
-static struct kept *
-find(struct retention *r, const struct name *n, struct queue **qo)
+void
+retention_wake(struct retention *r)
 {
-	for (struct queue *q = r->queues; q < r->queues + QUEUES; q++)
-		for (size_t i = q->first; i < q->n; i++)
-			if (q->kept[i].why != NULL && name_compare(&q->kept[i].name, n) == 0) {
-				*qo = q;
-				return &q->kept[i];
-			}
-	return NULL;
-}
-
-/* Hear what became of those that were to be removed.  0, or -1 with errno: one was not. */
-static int
-hear(struct retention *r,
-    void (*removed)(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why),
-    void *arg, char failed[SEGMENT_PATH])
-{
-	struct remover_result result;
-	int e = 0;
-
-	while (remover_take(r->remover, &result)) {
-		struct queue *q;
-		struct kept *k = find(r, &result.name, &q);
-
-		r->leaving--;
-		r->space_leaving -= k->space;
-		if (result.error != 0) {
-			r->bytes += k->bytes;
-			k->why = NULL;
-			if (e == 0)
-				segment_path(r->dir, &result.name, result.failed, failed);
-			e = e == 0 ? result.error : e;
-			continue;
-		}
-		if (result.was_there)
-			removed(arg, &result.name, result.had_wav, k->bytes, k->why);
-		/* Those before it stay, a place further on. */
-		memmove(q->kept + q->first + 1, q->kept + q->first,
-		    (size_t)(k - (q->kept + q->first)) * sizeof *k);
-		q->first++;
-	}
-	errno = e;
-	return e == 0 ? 0 : -1;
+	pthread_mutex_lock(&r->lock);
+	ask(r);
+	pthread_mutex_unlock(&r->lock);
 }
 
 int
 retention_fd(const struct retention *r)
 {
-	return remover_fd(r->remover);
-}
-
-int
-retention_step(struct retention *r, uint64_t now_us, bool more,
-    bool (*needed)(void *arg, const struct name *n),
-    void (*removed)(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why),
-    void *arg, char failed[SEGMENT_PATH])
-{
-	if (hear(r, removed, arg, failed) == -1)
-		return -1;
-	if (!r->parted && r->newest_ms > 0 && part(r, now_us) == -1) {
-		snprintf(failed, SEGMENT_PATH, "%s", r->dir->path);
-		return -1;
-	}
-	for (size_t i = 0; more && i < QUEUES; i++)
-		choose(r, &r->queues[i], now_us, needed, arg);
-	return 0;
+	return r->event;
 }
 
 bool
-retention_idle(const struct retention *r)
+retention_take(struct retention *r, struct retention_result *o)
 {
-	return r->leaving == 0;
+	static const char *const limits[] = { "", "keep-age", "keep-bytes", "min-free" };
+	struct kept *k = NULL;
+	bool failed;
+
+	pthread_mutex_lock(&r->lock);
+	hear_announced(r->event);
+	failed = r->failure.error != 0;
+	if (failed) {
+		*o = r->failure;
+		r->failure.error = 0;
+	} else if ((k = list_take(&r->removed)) != NULL) {
+		o->error = 0;
+		o->name = name_of(k);
+		o->bytes = k->bytes;
+		o->why = limits[k->why];
+	}
+	/* Whoever takes only some is to come again. */
+	if (failed || k != NULL)
+		announce(r->event);
+	pthread_mutex_unlock(&r->lock);
+	free(k);
+	return failed || k != NULL;
+}
+
+bool
+retention_idle(struct retention *r)
+{
+	bool idle;
+
+	pthread_mutex_lock(&r->lock);
+	idle = r->idle && r->removed.first == NULL && r->failure.error == 0;
+	pthread_mutex_unlock(&r->lock);
+	return idle;
 }
 
 bool
 retention_free(struct retention *r)
 {
-	bool ended;
+	bool ended = true;
 
 	if (r == NULL)
 		return true;
-	ended = remover_end(r->remover);
-	for (size_t i = 0; i < QUEUES; i++)
-		free(r->queues[i].kept);
+	pthread_mutex_lock(&r->lock);
+	r->ending = true;
+	pthread_mutex_unlock(&r->lock);
+	if (r->wake != -1)
+		announce(r->wake);
+	if (r->started)
+		ended = thread_end(&r->thread, 1);
+	/* What is chosen need not go; but the thread may still have it. */
+	if (!ended || !remover_end(r->remover))
+		return false;
+	if (r->listing != NULL)
+		closedir(r->listing);
+	for (size_t i = r->from; i < r->n; i++)
+		free(r->kept[i]);
+	free(r->kept);
+	list_free(&r->completed);
+	list_free(&r->removed);
+	tdestroy(r->held, free);
+	seen_free(&r->seen);
+	pthread_mutex_destroy(&r->lock);
+	if (r->wake != -1)
+		close(r->wake);
+	if (r->event != -1)
+		close(r->event);
 	free(r);
 	return ended;
 }

@@ -81,7 +81,8 @@ struct spool {
 	int index;
 	struct completer *completer;
 	struct upkeep *upkeep;
-	int epoll; /* both have something for spool_reap() */
+	uint64_t first_session; /* of this run */
+	int epoll;              /* both have something for spool_reap() */
 	uint32_t last_session;
 	struct sessions all; /* in the order of their numbers */
 	size_t n_all;
@@ -196,6 +197,16 @@ watch(const struct spool *sp, int fd)
 	return epoll_ctl(sp->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* Which sessions are of this run, and which of all have ended. */
+static void
+tell_sessions(struct spool *sp)
+{
+	const struct session *s = TAILQ_FIRST(&sp->all);
+
+	upkeep_sessions(sp->upkeep, sp->first_session,
+	    s != NULL ? s->number : (uint64_t)sp->last_session + 1);
+}
+
 struct spool *
 spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT])
 {
@@ -239,12 +250,14 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 		    INDEX_FILE, (unsigned long long)cut);
 		o->report(o->arg, &(struct spool_report){ .kind = SPOOL_NOTE, .text = note });
 	}
-	if (recovery_run(&sp->dir, sp->index, o, &sp->last_session, text) == -1)
-		goto fail;
 	if ((sp->completer = completer_new(&sp->dir, sp->index)) == NULL ||
 	    (sp->upkeep = upkeep_new(&sp->dir, sp->index, &sp->options, sp->completer, text)) ==
 		NULL ||
-	    (sp->epoll = epoll_create1(EPOLL_CLOEXEC)) == -1 ||
+	    recovery_run(&sp->dir, sp->index, o, sp->upkeep, &sp->last_session, text) == -1)
+		goto fail;
+	sp->first_session = (uint64_t)sp->last_session + 1;
+	tell_sessions(sp);
+	if ((sp->epoll = epoll_create1(EPOLL_CLOEXEC)) == -1 ||
 	    watch(sp, completer_fd(sp->completer)) == -1 || watch(sp, upkeep_fd(sp->upkeep)) == -1)
 		goto fail;
 	text[0] = '\0';
@@ -298,8 +311,9 @@ spool_close(struct spool *sp)
 
 	if (sp == NULL)
 		return;
-	ended = upkeep_free(sp->upkeep);
-	if (!completer_end(sp->completer) || !ended)
+	/* In this order: the completer tells upkeep. */
+	ended = completer_end(sp->completer);
+	if (!upkeep_free(sp->upkeep) || !ended)
 		return;
 	if (sp->epoll != -1)
 		close(sp->epoll);
@@ -476,6 +490,8 @@ spare_space(const struct spool *sp)
 
 	if (reserve == 0 || sp->uses_reserve || fstatvfs(sp->dir.fd, &fs) == -1)
 		return UINT64_MAX;
+	if ((uint64_t)fs.f_favail < retention_inodes(&fs, sp->options.keep.min_free) / 2)
+		return 0;
 	free = (uint64_t)fs.f_bavail * fs.f_frsize;
 	return free > reserve ? free - reserve : 0;
 }
@@ -888,6 +904,9 @@ spool_reap(struct spool *sp)
 	}
 	/* It may have become due while the last one was under way. */
 	sync_if_due(sp);
+	tell_sessions(sp);
+	if (status == -1 && (e == ENOSPC || e == EDQUOT))
+		upkeep_wants_space(sp->upkeep);
 	if (!upkeep_step(sp->upkeep) && status == 1)
 		status = 0;
 	/* Commands that succeeded have a line to be written. */

@@ -15,8 +15,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
-#include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 struct upkeep {
@@ -24,13 +22,8 @@ struct upkeep {
 	const struct spool_options *options;
 	struct completer *completer;
 	int epoll;
-	int timer; /* limits are looked at once a second, because what grows fills the disk too */
-	struct exec *exec; /* NULL: no command */
-	void *waiting;     /* without one: names of segments whose command waits, tsearch(3) */
-	struct retention *retention;     /* NULL: everything is kept */
-	uint64_t wall_start, boot_start; /* when the keeping began, on both clocks */
-	bool failed;                     /* a removal has, in this second */
-	int said;                        /* errno of it, so that it is said once */
+	struct exec *exec;           /* NULL: no command */
+	struct retention *retention; /* NULL: everything is kept */
 };
 
 __attribute__((format(printf, 4, 5))) static void
@@ -123,22 +116,37 @@ note_pending(void *arg, const struct index_item *item)
 	}
 }
 
+/* What is still to be completed under its name will be put then. */
 static void
-take_up(const void *node, VISIT visit, void *arg)
+take_up(struct pending *p, const struct name *n)
+{
+	char eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE], part[NAME_FILE_SIZE];
+
+	name_file(n, ".eet", eet);
+	name_file(n, ".wav", wav);
+	name_file(n, ".eet.part", part);
+	if (exists(p->upkeep, eet)) {
+		if (exec_put(p->upkeep->exec, n, exists(p->upkeep, wav)) == -1)
+			p->error = errno;
+	} else if (!exists(p->upkeep, part)) {
+		report(p->upkeep, SPOOL_WARNING, n,
+		    "its command was still to be run, but it is gone");
+	}
+}
+
+static void
+keep_pending(const void *node, VISIT visit, void *arg)
 {
 	const struct name *n = *(const struct name *const *)node;
 	struct pending *p = arg;
-	char eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE];
+	struct upkeep *u = p->upkeep;
 
 	if (visit != postorder && visit != leaf) /* in order: by time */
 		return;
-	name_file(n, ".eet", eet);
-	name_file(n, ".wav", wav);
-	if (!exists(p->upkeep, eet))
-		report(p->upkeep, SPOOL_WARNING, n,
-		    "its command was still to be run, but it is gone");
-	else if (exec_put(p->upkeep->exec, n, exists(p->upkeep, wav)) == -1)
+	if (u->retention != NULL && retention_hold(u->retention, n) == -1)
 		p->error = errno;
+	if (u->exec != NULL)
+		take_up(p, n);
 }
 
 /* Without --exec they wait for a start that has it, and are kept until then. */
@@ -149,12 +157,9 @@ look_at_pending(struct upkeep *u, int index)
 
 	if (index_each(index, note_pending, &p) == -1)
 		p.error = errno;
-	if (p.error == 0 && u->exec != NULL)
-		twalk_r(p.tree, take_up, &p);
-	if (u->exec != NULL)
-		tdestroy(p.tree, free);
-	else
-		u->waiting = p.tree;
+	if (p.error == 0)
+		twalk_r(p.tree, keep_pending, &p);
+	tdestroy(p.tree, free);
 	errno = p.error;
 	return p.error == 0 ? 0 : -1;
 }
@@ -172,56 +177,42 @@ watch(const struct upkeep *u, int fd)
 }
 
 static int
-begin_exec(struct upkeep *u, int index)
+begin_exec(struct upkeep *u)
 {
 	const struct spool_options *o = u->options;
 
 	if (o->exec == NULL)
 		return 0;
 	u->exec = exec_new(u->dir->path, o->exec, o->exec_jobs);
-	return u->exec != NULL && watch(u, exec_fd(u->exec)) == 0 ? look_at_pending(u, index) : -1;
+	return u->exec != NULL ? watch(u, exec_fd(u->exec)) : -1;
 }
 
-static uint64_t
-read_clock(clockid_t id)
+static void
+placed(void *arg, const struct name *n)
 {
-	struct timespec ts;
-
-	clock_gettime(id, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-/*
- * By which nothing is older than it is, if one of them is right: the clock, and the clock at the
- * start plus the time that has passed since.  Set forward by mistake, it must not cost everything.
- */
-static uint64_t
-careful_now(const struct upkeep *u)
-{
-	uint64_t wall = read_clock(CLOCK_REALTIME);
-	uint64_t passed = u->wall_start + (read_clock(CLOCK_BOOTTIME) - u->boot_start);
-
-	return wall < passed ? wall : passed;
+	upkeep_placed(arg, n);
 }
 
 static int
-begin_retention(struct upkeep *u, int index)
+begin_retention(struct upkeep *u)
 {
 	const struct retention_limits *l = &u->options->keep;
-	struct itimerspec second = { .it_value.tv_nsec = 1, .it_interval.tv_sec = 1 };
 
 	if (l->keep_bytes == 0 && l->keep_age_us == 0 && l->min_free == 0)
 		return 0;
-	u->wall_start = read_clock(CLOCK_REALTIME);
-	u->boot_start = read_clock(CLOCK_BOOTTIME);
-	u->retention = retention_new(u->dir, index, l);
-	u->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (u->retention == NULL || u->timer == -1 || watch(u, u->timer) == -1 ||
-	    watch(u, retention_fd(u->retention)) == -1)
+	u->retention = retention_new(u->dir, l);
+	completer_on_full(u->completer, placed, u);
+	return u->retention != NULL ? watch(u, retention_fd(u->retention)) : -1;
+}
+
+static int
+begin(struct upkeep *u, int index)
+{
+	if (begin_exec(u) == -1 || begin_retention(u) == -1)
 		return -1;
-	if (u->exec == NULL && look_at_pending(u, index) == -1)
+	if ((u->exec != NULL || u->retention != NULL) && look_at_pending(u, index) == -1)
 		return -1;
-	return timerfd_settime(u->timer, 0, &second, NULL);
+	return u->retention != NULL ? retention_start(u->retention) : 0;
 }
 
 struct upkeep *
@@ -234,9 +225,9 @@ upkeep_new(const struct segment_dir *d, int index, const struct spool_options *o
 	snprintf(failed, SEGMENT_PATH, "%s", d->path);
 	if (u == NULL)
 		return NULL;
-	*u = (struct upkeep){ .dir = d, .options = o, .completer = c, .timer = -1 };
+	*u = (struct upkeep){ .dir = d, .options = o, .completer = c };
 	u->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (u->epoll != -1 && begin_exec(u, index) == 0 && begin_retention(u, index) == 0)
+	if (u->epoll != -1 && begin(u, index) == 0)
 		return u;
 	e = errno;
 	upkeep_free(u);
@@ -261,10 +252,7 @@ upkeep_free(struct upkeep *u)
 	if (u->exec != NULL)
 		exec_each(u->exec, name_abandoned, u);
 	exec_free(u->exec);
-	tdestroy(u->waiting, free);
 	ended = retention_free(u->retention);
-	if (u->timer != -1)
-		close(u->timer);
 	if (u->epoll != -1)
 		close(u->epoll);
 	free(u);
@@ -281,12 +269,36 @@ upkeep_fd(const struct upkeep *u)
 	return u->epoll;
 }
 
+void
+upkeep_sessions(struct upkeep *u, uint64_t first, uint64_t ended)
+{
+	if (u->retention != NULL)
+		retention_sessions(u->retention, first, ended);
+}
+
 int
 upkeep_completed(struct upkeep *u, const struct name *n, bool has_wav)
 {
-	if (u->exec != NULL && exec_put(u->exec, n, has_wav) == -1)
+	if (u->exec != NULL && u->retention != NULL && retention_hold(u->retention, n) == -1)
 		return -1;
-	return u->retention != NULL ? retention_add(u->retention, n) : 0;
+	if (u->exec != NULL && !exec_has(u->exec, n) && exec_put(u->exec, n, has_wav) == -1)
+		return -1;
+	return u->retention != NULL ? retention_completed(u->retention, n) : 0;
+}
+
+void
+upkeep_placed(struct upkeep *u, const struct name *n)
+{
+	/* One that is to have a command is needed.  Without memory, it waits for its line. */
+	if (u->exec == NULL && u->retention != NULL && retention_completed(u->retention, n) == -1)
+		return;
+}
+
+void
+upkeep_wants_space(struct upkeep *u)
+{
+	if (u->retention != NULL)
+		retention_wake(u->retention);
 }
 
 static void
@@ -299,6 +311,8 @@ exec_done(void *arg, const struct name *n)
 	name_file(n, ".wav", wav);
 	put_line(u, n, line,
 	    index_format_exec(eet, exists(u, wav) ? wav : NULL, n->session, true, line));
+	if (u->retention != NULL)
+		retention_release(u->retention, n);
 	report(u, SPOOL_DETAIL, n, "its command succeeded");
 }
 
@@ -308,44 +322,17 @@ exec_failed(void *arg, const struct name *n, const char *text)
 	report(arg, SPOOL_WARNING, n, "its command failed: %s", text);
 }
 
-static bool
-needed(void *arg, const struct name *n)
-{
-	const struct upkeep *u = arg;
-
-	return u->exec != NULL ? exec_has(u->exec, n) : tfind(n, &u->waiting, compare) != NULL;
-}
-
 static void
-removed(void *arg, const struct name *n, bool has_wav, uint64_t bytes, const char *why)
+report_retention(struct upkeep *u, const struct retention_result *r)
 {
-	struct upkeep *u = arg;
-	char eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE], line[INDEX_LINE + 1];
+	char text[SEGMENT_PATH + 128];
 
-	name_file(n, ".eet", eet);
-	name_file(n, ".wav", wav);
-	put_line(u, n, line,
-	    index_format_removed(eet, has_wav ? wav : NULL, n->session, bytes, why, line));
-	report(u, SPOOL_NOTE, n, "removed because of --%s, %" PRIu64 " bytes", why, bytes);
-}
-
-static void
-keep_limits(struct upkeep *u)
-{
-	char failed[SEGMENT_PATH], text[SEGMENT_PATH + 128];
-	uint64_t expirations;
-
-	/* Not due, perhaps, but a segment more may be one too many. */
-	if (read(u->timer, &expirations, sizeof expirations) != -1)
-		u->failed = false;
-	if (retention_step(u->retention, careful_now(u),
-		!u->failed && completer_takes_lines(u->completer), needed, removed, u, failed) == 0)
+	if (r->error == 0) {
+		report(u, SPOOL_NOTE, &r->name, "removed because of --%s, %" PRIu64 " bytes",
+		    r->why, r->bytes);
 		return;
-	u->failed = true;
-	if (errno == u->said)
-		return;
-	u->said = errno;
-	snprintf(text, sizeof text, "%s: can't be removed: %s", failed, strerror(errno));
+	}
+	snprintf(text, sizeof text, "%s: %s: %s", r->failed, r->what, strerror(r->error));
 	u->options->report(u->options->arg,
 	    &(struct spool_report){ .kind = SPOOL_FAILURE, .text = text });
 }
@@ -353,10 +340,12 @@ keep_limits(struct upkeep *u)
 bool
 upkeep_step(struct upkeep *u)
 {
+	struct retention_result result;
+
 	if (u->exec != NULL)
 		exec_step(u->exec, exec_done, exec_failed, u);
-	if (u->retention != NULL)
-		keep_limits(u);
+	while (u->retention != NULL && retention_take(u->retention, &result))
+		report_retention(u, &result);
 	return (u->exec == NULL || exec_pending(u->exec) == 0) &&
 	    (u->retention == NULL || retention_idle(u->retention));
 }

@@ -1,7 +1,6 @@
 /*
- * What becomes of complete segments: a command is run for each (exec.h), and
- * the oldest are removed (retention.h).  Both are recorded in the index, so
- * that the next start knows which commands are still to be run.
+ * What becomes of complete segments: a command is run for each (exec.h), which the index records, so
+ * that the next start knows which are still to be run; and the oldest are removed (retention.h).
  */
 #ifndef EET_UPKEEP_H
 #define EET_UPKEEP_H
@@ -11,15 +10,26 @@
 #include "spool.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct upkeep;
 
 /*
- * Begin, after recovery: what is pending according to the index is taken up.  d, o and c are the
- * caller's and stay.  NULL on failure, with errno, failed[] says where.
+ * Begin, before recovery, which may need what is removed: limits are kept from now on, and what is
+ * pending according to the index is taken up.  d, o and c are the caller's and stay.  NULL on
+ * failure, with errno, failed[] says where.
  */
 struct upkeep *upkeep_new(const struct segment_dir *d, int index, const struct spool_options *o,
     struct completer *c, char failed[SEGMENT_PATH]);
+
+/* As retention_sessions(). */
+void upkeep_sessions(struct upkeep *u, uint64_t first, uint64_t ended);
+
+/* Something waits for space. */
+void upkeep_wants_space(struct upkeep *u);
+
+/* A segment has its name; that its line waits for space does not keep it.  From any thread. */
+void upkeep_placed(struct upkeep *u, const struct name *n);
 
 /* A segment has been completed and is in the index.  0, or -1 with errno. */
 int upkeep_completed(struct upkeep *u, const struct name *n, bool has_wav);

@@ -256,6 +256,8 @@ def folders():
     save("recovery", "index", b"\6" + entry(regular, 0, torn | eet) + entry(regular, 2, torn | eet)
          + entry(folder, 4, eet) + struct.pack("<BBBB", index, 0, 0x80, len(lines) // 16 + 1)
          + lines.encode().ljust((len(lines) // 16 + 1) * 16))
+    save("seen", "lines", b"3 1800000000\n2 1790000000\n4294967296 253402300799\n")
+    save("seen", "damaged", b"3 1800000000\n\0\0\0\0\n 4 1800000000\n04 1800000000\n5 18000")
 
 
 main()

@@ -1,6 +1,5 @@
-/* retention: the oldest segments go, for each limit, and none that is needed. */
+/* retention: the oldest segments go, for each limit, and none that is needed; nobody waits for it. */
 #include "retention.h"
-#include "index.h"
 #include "scratch.h"
 
 #include <errno.h>
@@ -10,43 +9,61 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include <cmocka.h>
 
-#define MS UINT64_C(1769854500000) /* 20260131T101500.000Z */
+#define MS    UINT64_C(1769854500000) /* 20260131T101500.000Z */
+#define OLD   UINT64_C(600000)        /* 19700101T001000.000Z: a clock that was never set */
+#define DAY_S UINT64_C(86400)
 
-static char told[8192];
+static char told[16384];
+static int failures; /* told of, and the last of them */
+static struct retention_result failure;
 
-static int refusal; /* errno of unlinkat(2); 0: it does what it is told */
+/* errno of unlinkat(2); 0: it does what it is told.  Only of this file, if there is one. */
+static atomic_int refusal;
+static const char *refused;
 
-/* The disk: a thread that removes something waits for it. */
+/* The disk: whoever removes something waits for it. */
 static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER;
-static pthread_t tester; /* does not */
-static bool stepping;
-static atomic_ullong freed; /* what was unlinked took so much */
-static bool is_full;        /* nothing else is free */
+static pthread_t tester;
+static atomic_ullong freed; /* what was unlinked took so much, */
+static atomic_uint files;   /* … so many files */
+static atomic_bool is_full; /* nothing else is free */
+static atomic_bool is_out;  /* … no inodes */
+static atomic_uint measured;
+
+/* The clocks; one jumps, the other's time passes, too. */
+static atomic_ullong wall_us, boot_skip_us;
 
 int
 unlinkat(int fd, const char *file, int flags)
 {
 	struct stat st;
 
-	if (pthread_equal(pthread_self(), tester)) {
-		assert_false(stepping);
-	} else {
+	if (!pthread_equal(pthread_self(), tester)) {
 		pthread_mutex_lock(&disk);
 		pthread_mutex_unlock(&disk);
+		if (refusal != 0 && (refused == NULL || strcmp(refused, file) == 0)) {
+			errno = refusal;
+			return -1;
+		}
 	}
-	if (refusal != 0) {
-		errno = refusal;
-		return -1;
-	}
-	if (fstatat(fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (fstatat(fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		freed += (unsigned long long)st.st_blocks * 512;
+		files++;
+	}
 	return (int)syscall(SYS_unlinkat, fd, file, flags);
+}
+
+int
+fstatat(int fd, const char *restrict file, struct stat *restrict st, int flags)
+{
+	measured += strstr(file, ".wav") != NULL && !pthread_equal(pthread_self(), tester);
+	return (int)syscall(SYS_newfstatat, fd, file, st, flags);
 }
 
 int
@@ -56,90 +73,108 @@ fstatvfs(int fd, struct statvfs *o)
 
 	(void)fd;
 	o->f_frsize = 1;
-	o->f_bavail = is_full ? freed : INT64_MAX - 1;
+	o->f_blocks = 1000000;
+	o->f_bavail = is_full ? freed : 1000000;
+	o->f_files = 100000;
+	o->f_favail = is_out ? files : 100000;
 	return status;
 }
 
-static const struct name *spared; /* this one is needed */
-
-static bool
-needed(void *arg, const struct name *n)
+int
+clock_gettime(clockid_t id, struct timespec *o)
 {
-	assert_ptr_equal(arg, told);
-	return spared != NULL && spared->time_ms == n->time_ms && spared->session == n->session;
+	int status = (int)syscall(SYS_clock_gettime, id, o);
+
+	if (id == CLOCK_REALTIME) {
+		o->tv_sec = (time_t)(wall_us / 1000000);
+		o->tv_nsec = (long)(wall_us % 1000000 * 1000);
+	} else if (id == CLOCK_BOOTTIME) {
+		o->tv_sec += (time_t)(boot_skip_us / 1000000);
+	}
+	return status;
 }
 
+/* So much later, by both clocks. */
 static void
-removed(void *arg, const struct name *n, bool wav, uint64_t bytes, const char *why)
+pass(uint64_t seconds)
 {
-	size_t len = strlen(told);
-
-	(void)wav;
-	assert_ptr_equal(arg, told);
-	snprintf(told + len, sizeof told - len, "%u+%u %u %s\n", (unsigned)n->session,
-	    (unsigned)(n->time_ms - MS), (unsigned)bytes, why);
+	wall_us += seconds * 1000000;
+	boot_skip_us += seconds * 1000000;
 }
 
-static int lines; /* of the index */
+static struct scratch place;
+static struct segment_dir dir;
 
-static void
-list(const char *file)
+static int
+set_up(void **state)
 {
-	static const struct wire_handshake format = { .sample_rate = 8000 };
-	static const struct pcm_levels levels;
-	const struct index_entry e = {
-		.event = "segment",
-		.eet = file,
-		.format = &format,
-		.levels = &levels,
-	};
-	char line[INDEX_LINE + 1];
-
-	assert_int_equal(index_append(lines, line, index_format(&e, line)), 0);
+	(void)state;
+	place = scratch_new();
+	dir = (struct segment_dir){ .fd = place.fd,
+		.path = place.path,
+		.mode = 0640,
+		.owner = geteuid() };
+	wall_us = MS * 1000;
+	boot_skip_us = 0;
+	refusal = 0;
+	refused = NULL;
+	is_full = is_out = false;
+	freed = 0;
+	files = 0;
+	told[0] = '\0';
+	failures = 0;
+	return 0;
 }
 
-/* A segment of 100 bytes, and its WAV of so many more. */
+static int
+tear_down(void **state)
+{
+	(void)state;
+	scratch_free(&place);
+	return 0;
+}
+
+/* A segment of 100 bytes that began then, and its WAV of so many more. */
 static struct name
-segment(const struct scratch *s, uint32_t session, unsigned ms, size_t wav)
+segment_at(uint32_t session, uint64_t ms, size_t wav)
 {
 	static const char zeros[1000];
-	struct name n = { 1, session, MS + ms, "" };
-	char file[NAME_SIZE + 8], *end;
+	struct name n = { 1, session, ms, "" };
+	char file[NAME_FILE_SIZE];
 
-	name_format(&n, file);
-	end = file + strlen(file);
-	strcpy(end, ".eet");
-	scratch_write(s, file, zeros, 100);
-	list(file);
-	strcpy(end, ".wav");
+	name_file(&n, ".wav", file);
 	if (wav > 0)
-		scratch_write(s, file, zeros, wav);
+		scratch_write(&place, file, zeros, wav);
+	name_file(&n, ".eet", file);
+	scratch_write(&place, file, zeros, 100);
 	return n;
 }
 
-static struct retention *
-begin(const struct segment_dir *d, struct retention_limits l)
+static struct name
+segment(uint32_t session, unsigned ms, size_t wav)
 {
-	struct retention *r = retention_new(d, lines, &l);
-
-	assert_non_null(r);
-	told[0] = '\0';
-	spared = NULL;
-	return r;
+	return segment_at(session, MS + ms, wav);
 }
 
-static char failed[SEGMENT_PATH];
-
-/* Once.  0, or errno. */
-static int
-one_step(struct retention *r, uint64_t now_us)
+/* What became of segments: "session+ms bytes limit" of each. */
+static void
+take(struct retention *r)
 {
-	int status;
+	struct retention_result o;
 
-	stepping = true;
-	status = retention_step(r, now_us, true, needed, removed, told, failed);
-	stepping = false;
-	return status == 0 ? 0 : errno;
+	while (retention_take(r, &o)) {
+		size_t len = strlen(told);
+
+		if (o.error != 0) {
+			failures++;
+			failure = o;
+		} else {
+			snprintf(told + len, sizeof told - len, "%u%+lld %u %s\n",
+			    (unsigned)o.name.session,
+			    (long long)(o.name.time_ms - (o.name.time_ms < MS / 2 ? OLD : MS)),
+			    (unsigned)o.bytes, o.why);
+		}
+	}
 }
 
 static void
@@ -150,357 +185,643 @@ wait_for(struct retention *r)
 	assert_int_equal(poll(&p, 1, 300000), 1);
 }
 
-/* To the end; how often it was called again. */
-static int
-step(struct retention *r, uint64_t now_us)
+/* Until nothing is left to do. */
+static void
+settle(struct retention *r)
 {
-	int calls = 0;
-
-	while (assert_int_equal(one_step(r, now_us), 0), !retention_idle(r)) {
+	while (take(r), !retention_idle(r))
 		wait_for(r);
-		calls++;
-	}
-	return calls;
+}
+
+/* … now, which may be later. */
+static void
+look(struct retention *r)
+{
+	told[0] = '\0';
+	retention_wake(r);
+	settle(r);
+}
+
+static struct retention *
+begin(struct retention_limits l)
+{
+	struct retention *r = retention_new(&dir, &l);
+
+	assert_non_null(r);
+	told[0] = '\0';
+	assert_int_equal(retention_start(r), 0);
+	return r;
+}
+
+static void
+complete(struct retention *r, struct name n)
+{
+	told[0] = '\0';
+	assert_int_equal(retention_completed(r, &n), 0);
+	settle(r);
+}
+
+static void
+assert_left(const char *expected)
+{
+	char *list = scratch_list(&place);
+
+	assert_string_equal(list, expected);
+	free(list);
 }
 
 static void
 by_bytes(void **state)
 {
-	struct scratch s = scratch_new();
-	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	struct retention *r;
+
+	(void)state;
+	segment(2, 500, 200);
+	segment(1, 500, 0);
+	segment(3, 0, 300);
+	/* No segments: one that grows, what is no regular file, and what has another name. */
+	scratch_write(&place, "stream_1_20260131T101400.000Z_s1.eet.part", "x", 1);
+	scratch_write(&place, "stream_1_20260131T101401.000Z_s9.wav", "alone", 5);
+	scratch_write(&place, "index.jsonl", "x", 1);
+	scratch_write(&place, "notes.eet", "x", 1);
+	assert_int_equal(symlinkat("notes.eet", place.fd, "stream_1_20260131T101401.000Z_s1.eet"),
+	    0);
+	assert_int_equal(mkdirat(place.fd, "stream_1_20260131T101402.000Z_s1.eet", 0750), 0);
+	assert_int_equal(mkdirat(place.fd, "stream_1_20260131T101501.000Z_s1.wav", 0750), 0);
+	r = begin((struct retention_limits){ .keep_bytes = 800 });
+	settle(r);
+	assert_string_equal(told, ""); /* 400 + 100 + 300: just so many */
+
+	complete(r, segment(1, 1000, 0));
+	assert_string_equal(told, "3+0 400 keep-bytes\n");
+	complete(r, segment(4, 250, 600)); /* completed late: older than others */
+	assert_string_equal(told, "4+250 700 keep-bytes\n");
+	/* Told of twice, it counts once. */
+	complete(r, segment(1, 1000, 0));
+	complete(r, segment(5, 2000, 200));
+	assert_string_equal(told, "");
+	assert_true(retention_free(r));
+
+	/* With the next start, from the directory, the same order; by session where times are equal. */
+	r = begin((struct retention_limits){ .keep_bytes = 1 });
+	settle(r);
+	assert_string_equal(told,
+	    "1+500 100 keep-bytes\n2+500 300 keep-bytes\n1+1000 100 keep-bytes\n5+2000 300 keep-bytes\n");
+	assert_true(retention_free(r));
+	assert_left("index.jsonl\nnotes.eet\nstream_1_20260131T101400.000Z_s1.eet.part\n"
+		    "stream_1_20260131T101401.000Z_s1.eet\nstream_1_20260131T101401.000Z_s9.wav\n"
+		    "stream_1_20260131T101402.000Z_s1.eet\nstream_1_20260131T101501.000Z_s1.wav\n");
+}
+
+/* The original of a log that was damaged counts with it, and goes with it, before it; or alone. */
+static void
+damaged(void **state)
+{
+	static const char name[] = "stream_1_20260131T101500.000Z_s1.eet.damaged";
+	struct retention *r;
+
+	(void)state;
+	segment(1, 0, 200);
+	scratch_write(&place, name, told, 1000);
+	scratch_write(&place, "stream_1_20260131T101501.000Z_s1.eet.damaged", told, 30);
+	segment(1, 2000, 0);
+	refused = name;
+	refusal = EIO;
+	r = begin((struct retention_limits){ .keep_bytes = 1229 });
+	settle(r);
+	assert_int_equal(failures, 1);
+	assert_non_null(strstr(failure.failed, name));
+	/* It stays, with its log: another one goes instead, but none for the WAV, which has gone. */
+	assert_left(
+	    "stream_1_20260131T101500.000Z_s1.eet\nstream_1_20260131T101500.000Z_s1.eet.damaged\n"
+	    "stream_1_20260131T101502.000Z_s1.eet\n");
+	assert_string_equal(told, "1+1000 30 keep-bytes\n");
+	assert_true(retention_free(r));
+
+	refusal = 0;
+	r = begin((struct retention_limits){ .keep_bytes = 1099 });
+	settle(r);
+	assert_string_equal(told, "1+0 1100 keep-bytes\n");
+	assert_true(retention_free(r));
+}
+
+/* What is completed just now is listed under both its names, and can't be removed before it is told of. */
+static void
+under_both_names(void **state)
+{
 	struct retention *r;
 	struct name n;
 
 	(void)state;
-	segment(&s, 2, 500, 200);
-	segment(&s, 1, 500, 0);
-	segment(&s, 3, 0, 300);
-	/* No segments: one that grows, and files of others, whatever the index says. */
-	list("stream_1_20260131T101401.000Z_s1.eet");
-	list("stream_1_20260131T101402.000Z_s1.eet");
-	scratch_write(&s, "stream_1_20260131T101403.000Z_s1.eet", "unlisted", 8);
-	scratch_write(&s, "stream_1_20260131T101400.000Z_s1.eet.part", "x", 1);
-	scratch_write(&s, "index.jsonl", "x", 1);
-	scratch_write(&s, "notes.eet", "x", 1);
-	assert_int_equal(symlinkat("notes.eet", s.fd, "stream_1_20260131T101401.000Z_s1.eet"), 0);
-	assert_int_equal(mkdirat(s.fd, "stream_1_20260131T101402.000Z_s1.eet", 0750), 0);
-	assert_int_equal(mkdirat(s.fd, "stream_1_20260131T101501.000Z_s1.wav", 0750), 0);
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 800 });
-	assert_int_equal(step(r, 0), 0);
-	assert_string_equal(told, ""); /* 400 + 100 + 300: just so many */
+	n = segment(1, 0, 0);
+	scratch_write(&place, "stream_1_20260131T101500.000Z_s1.eet.part", "x", 1);
+	segment(1, 1000, 0);
+	r = begin((struct retention_limits){ .keep_bytes = 1 });
+	settle(r);
+	assert_string_equal(told, "1+1000 100 keep-bytes\n");
+	complete(r, n);
+	assert_string_equal(told, "1+0 100 keep-bytes\n");
+	assert_true(retention_free(r));
+	assert_left("stream_1_20260131T101500.000Z_s1.eet.part\n");
+}
 
-	n = segment(&s, 1, 1000, 0);
-	assert_int_equal(retention_add(r, &n), 0);
-	step(r, 0);
-	assert_string_equal(told, "3+0 400 keep-bytes\n");
-	n = segment(&s, 4, 250, 600); /* completed late: older than others */
-	assert_int_equal(retention_add(r, &n), 0);
-	told[0] = '\0';
-	step(r, 0);
-	assert_string_equal(told, "4+250 700 keep-bytes\n");
-	retention_free(r);
+/* What must go all the same is not measured before. */
+static void
+newest_first(void **state)
+{
+	struct retention *r;
 
-	/* With the next start, from the directory, the same order; by session where times are equal. */
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 1 });
-	step(r, 0);
-	assert_string_equal(told,
-	    "1+500 100 keep-bytes\n2+500 300 keep-bytes\n1+1000 100 keep-bytes\n");
-	retention_free(r);
-	char *list = scratch_list(&s);
-
-	assert_string_equal(list,
-	    "index.jsonl\nnotes.eet\nstream_1_20260131T101400.000Z_s1.eet.part\n"
-	    "stream_1_20260131T101401.000Z_s1.eet\nstream_1_20260131T101402.000Z_s1.eet\n"
-	    "stream_1_20260131T101403.000Z_s1.eet\nstream_1_20260131T101501.000Z_s1.wav\n");
-	free(list);
-	scratch_free(&s);
+	(void)state;
+	for (unsigned i = 0; i < 200; i++)
+		segment(1, i, 0);
+	r = begin((struct retention_limits){ .keep_bytes = 1000 });
+	settle(r);
+	assert_true(retention_free(r));
+	assert_true(scratch_has(&place, "stream_1_20260131T101500.190Z_s1.eet"));
+	assert_false(scratch_has(&place, "stream_1_20260131T101500.189Z_s1.eet"));
+	/* Eleven were measured to know it; each that goes is looked at when chosen, and when removed. */
+	assert_true(measured <= 3 * (11 + 2 * 190));
+	measured = 0;
+	r = begin((struct retention_limits){ .keep_age_us = 86400 * UINT64_C(1000000) });
+	settle(r);
+	assert_int_equal(measured, 0);
+	assert_true(retention_free(r));
 }
 
 static void
 by_age(void **state)
 {
-	struct scratch s = scratch_new();
-	struct segment_dir d = { .fd = s.fd, .path = s.path };
 	struct retention *r;
 
 	(void)state;
-	segment(&s, 1, 0, 10);
-	segment(&s, 1, 1000, 10);
-	segment(&s, 1, 2000, 10);
-	r = begin(&d, (struct retention_limits){ .keep_age_us = 3000000 });
-	step(r, 0); /* a clock that was never set */
-	step(r, (MS + 3000) * 1000);
+	segment(1, 0, 10);
+	segment(1, 10000, 10);
+	segment(1, 20000, 10);
+	wall_us = 0; /* a clock that was never set */
+	r = begin((struct retention_limits){ .keep_age_us = 30000000 });
+	settle(r);
+	assert_string_equal(told, "");
+	assert_true(retention_free(r));
+
+	wall_us = (MS + 30000) * 1000;
+	r = begin((struct retention_limits){ .keep_age_us = 30000000 });
+	settle(r);
 	assert_string_equal(told, ""); /* the first is just that old */
-	step(r, (MS + 3000) * 1000 + 1);
+	pass(1);
+	look(r);
 	assert_string_equal(told, "1+0 110 keep-age\n");
-	step(r, (MS + 4500) * 1000);
-	assert_string_equal(told, "1+0 110 keep-age\n1+1000 110 keep-age\n");
-	retention_free(r);
-	scratch_free(&s);
+	/* Set forward, the clock makes nothing older: */
+	wall_us += 3600 * UINT64_C(1000000);
+	look(r);
+	assert_string_equal(told, "");
+	/* time does. */
+	pass(10);
+	look(r);
+	assert_string_equal(told, "1+10000 110 keep-age\n");
+	assert_true(retention_free(r));
 }
 
+/* A clock that is set while it runs, from before recorders were made, is believed. */
+static void
+set_at_last(void **state)
+{
+	struct retention *r;
+
+	(void)state;
+	segment(1, 0, 10);
+	segment(1, 10000, 10);
+	wall_us = OLD * 1000;
+	r = begin((struct retention_limits){ .keep_age_us = 3000000 });
+	settle(r);
+	assert_string_equal(told, "");
+	wall_us = (MS + 4000) * 1000;
+	look(r);
+	assert_string_equal(told, "1+0 110 keep-age\n");
+	/* Once. */
+	wall_us = (MS + 3600000) * 1000;
+	look(r);
+	assert_string_equal(told, "");
+	pass(60);
+	look(r);
+	assert_string_equal(told, "1+10000 110 keep-age\n");
+	assert_true(retention_free(r));
+}
+
+/* What is dated more than a day in the future goes first, but only after a day, and none of this run's. */
 static void
 misdated(void **state)
 {
-	static const char *const gone[] = {
-		"2+70000 100 keep-bytes\n",
-		"2+80000 100 keep-bytes\n",
-		"1+9000 100 keep-bytes\n",
-		"3+9500 100 keep-bytes\n",
-	};
-	const uint64_t now = (MS + 10000) * 1000;
-	struct scratch s = scratch_new();
-	struct segment_dir d = { .fd = s.fd, .path = s.path };
+	const unsigned day = DAY_S * 1000;
 	struct retention *r;
-	struct name n;
 
 	(void)state;
-	segment(&s, 1, 0, 0);
-	segment(&s, 1, 9000, 0);
-	segment(&s, 2, 70000, 0);
-	segment(&s, 2, 80000, 0);
-
-	/* As long as nothing comes, all dates are believed. */
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 300 });
-	step(r, now);
+	segment(1, 0, 0);
+	segment(1, 9000, 0);
+	segment(2, 3 * day, 0);
+	segment(2, 3 * day + 1, 0);
+	wall_us = (MS + 10000) * 1000;
+	r = begin((struct retention_limits){ .keep_bytes = 400 });
+	retention_sessions(r, 3, 3);
+	settle(r);
+	complete(r, segment(3, 9500, 0));
 	assert_string_equal(told, "1+0 100 keep-bytes\n");
-
-	/* What comes is younger than what is dated in the future. */
-	for (unsigned i = 0; i < 4; i++) {
-		n = segment(&s, 3, 9500 + i, 0);
-		assert_int_equal(retention_add(r, &n), 0);
-		told[0] = '\0';
-		step(r, now);
-		assert_string_equal(told, gone[i]);
-	}
-	retention_free(r);
-	scratch_empty(&s);
-
-	/* An old log that is recorded now does not make younger ones older, */
-	segment(&s, 1, 9000, 0);
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 100 });
-	n = segment(&s, 2, 0, 0);
-	assert_int_equal(retention_add(r, &n), 0);
-	step(r, now);
-	assert_string_equal(told, "2+0 100 keep-bytes\n");
-	retention_free(r);
-
-	/* nor does a clock that was set back behind the log's times. */
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 100 });
-	n = segment(&s, 2, 9500, 0);
-	assert_int_equal(retention_add(r, &n), 0);
-	step(r, MS * 1000);
+	/* Not yet a day. */
+	pass(DAY_S - 60);
+	complete(r, segment(3, 9600, 0));
 	assert_string_equal(told, "1+9000 100 keep-bytes\n");
-	retention_free(r);
+	/* Of this run, from a log whose writer's clock was ahead. */
+	pass(120);
+	complete(r, segment(3, 20 * day, 0));
+	assert_string_equal(told, "2+259200000 100 keep-bytes\n");
+	/* Now less than a day in the future: it has the place that its name gives it. */
+	pass(DAY_S);
+	complete(r, segment(3, 9700, 0));
+	assert_string_equal(told, "3+9500 100 keep-bytes\n");
+	assert_true(retention_free(r));
+	assert_true(scratch_has(&place, "stream_1_20260203T101500.001Z_s2.eet"));
 
-	/* Age finds those behind the misdated. */
-	segment(&s, 1, 0, 0);
-	segment(&s, 1, 90000, 0);
-	r = begin(&d, (struct retention_limits){ .keep_age_us = 5000000 });
-	n = segment(&s, 3, 9600, 0);
-	assert_int_equal(retention_add(r, &n), 0);
-	step(r, now);
+	/* Age finds those after the misdated. */
+	scratch_empty(&place);
+	segment(1, 0, 0);
+	segment(2, 9 * day, 0);
+	wall_us = (MS + 1000) * 1000;
+	r = begin((struct retention_limits){ .keep_age_us = 2 * DAY_S * 1000000 });
+	retention_sessions(r, 3, 3);
+	pass(2 * DAY_S);
+	look(r);
 	assert_string_equal(told, "1+0 100 keep-age\n");
-	retention_free(r);
-	scratch_free(&s);
+	assert_true(retention_free(r));
+}
+
+static void
+assert_seen(const char *expected)
+{
+	struct bytes b = scratch_read(&place, ".seen");
+
+	assert_int_equal(b.len, strlen(expected));
+	assert_memory_equal(b.p, expected, b.len);
+	bytes_free(&b);
+}
+
+/* What was recorded before the clock was set ages since it was first there under a right one. */
+static void
+undated(void **state)
+{
+	const struct retention_limits day = { .keep_age_us = DAY_S * 1000000 };
+	struct retention *r;
+
+	(void)state;
+	segment_at(1, OLD, 0);
+	segment_at(2, OLD + 1, 0);
+	segment(2, 0, 0);
+	/* Under a clock that is not set, nothing is known. */
+	wall_us = OLD * 2000;
+	r = begin(day);
+	retention_sessions(r, 3, 3);
+	settle(r);
+	assert_true(retention_free(r));
+	assert_false(scratch_has(&place, ".seen"));
+
+	wall_us = (MS + 1000) * 1000;
+	r = begin(day);
+	retention_sessions(r, 3, 3);
+	settle(r);
+	assert_string_equal(told, "");
+	assert_seen("3 1769854501\n");
+	/* This run's own, of a session that goes on: since it was completed, and in a line once it ends. */
+	pass(DAY_S / 2);
+	retention_sessions(r, 3, 3);
+	complete(r, segment_at(3, OLD + 2, 0));
+	assert_seen("3 1769854501\n");
+	retention_sessions(r, 3, 4);
+	settle(r);
+	assert_seen("3 1769854501\n4 1769897701\n");
+	pass(DAY_S / 2 + 1);
+	look(r);
+	assert_string_equal(told, "1+0 100 keep-age\n2+1 100 keep-age\n2+0 100 keep-age\n");
+	assert_true(retention_free(r));
+
+	/* The next run knows; where all are covered, no line is added. */
+	pass(DAY_S / 2 - 10);
+	r = begin(day);
+	retention_sessions(r, 5, 5);
+	settle(r);
+	assert_string_equal(told, "");
+	assert_true(retention_free(r));
+	pass(10);
+	r = begin(day);
+	retention_sessions(r, 5, 5);
+	settle(r);
+	assert_string_equal(told, "3+2 100 keep-age\n");
+	assert_seen("3 1769854501\n4 1769897701\n");
+	assert_true(retention_free(r));
+}
+
+/* By bytes, and for space, it has the place that its name gives it. */
+static void
+undated_by_bytes(void **state)
+{
+	struct retention *r;
+
+	(void)state;
+	segment_at(7, OLD, 0);
+	segment(1, 0, 0);
+	r = begin((struct retention_limits){ .keep_bytes = 100, .keep_age_us = DAY_S * 1000000 });
+	settle(r);
+	assert_string_equal(told, "7+0 100 keep-bytes\n");
+	assert_true(retention_free(r));
+}
+
+/* While it runs, a clock is set: what it has recorded before ages from then on. */
+static void
+undated_meanwhile(void **state)
+{
+	struct retention *r;
+
+	(void)state;
+	wall_us = OLD * 1000;
+	r = begin((struct retention_limits){ .keep_age_us = DAY_S * 1000000 });
+	retention_sessions(r, 1, 2);
+	complete(r, segment_at(1, OLD, 0));
+	pass(2 * DAY_S);
+	look(r);
+	assert_string_equal(told, "");
+	assert_false(scratch_has(&place, ".seen"));
+	wall_us = MS * 1000;
+	look(r);
+	assert_seen("2 1769854500\n");
+	pass(DAY_S);
+	look(r);
+	assert_string_equal(told, "");
+	pass(1);
+	look(r);
+	assert_string_equal(told, "1+0 100 keep-age\n");
+	assert_true(retention_free(r));
+}
+
+/* A line that can't be had: this run remembers all the same, and says why. */
+static void
+unwritable(void **state)
+{
+	struct retention *r;
+
+	(void)state;
+	segment_at(1, OLD, 0);
+	assert_int_equal(mkdirat(place.fd, ".seen", 0700), 0);
+	r = begin((struct retention_limits){ .keep_age_us = 1000000 });
+	retention_sessions(r, 2, 2);
+	settle(r);
+	pass(2);
+	look(r);
+	assert_string_equal(told, "");
+	assert_int_equal(failures, 1);
+	assert_non_null(strstr(failure.failed, "/.seen"));
+	/* Mended meanwhile. */
+	assert_int_equal(unlinkat(place.fd, ".seen", AT_REMOVEDIR), 0);
+	pass(2);
+	look(r);
+	assert_seen("2 1769854504\n");
+	assert_true(retention_free(r));
 }
 
 static void
 by_free_space(void **state)
 {
-	struct scratch s = scratch_new();
-	struct segment_dir d = { .fd = s.fd, .path = s.path };
 	struct retention *r;
+	struct stat st;
 
 	(void)state;
-	segment(&s, 1, 0, 0);
-	r = begin(&d, (struct retention_limits){ .min_free = 1 });
-	step(r, 0);
+	segment(1, 0, 0);
+	r = begin((struct retention_limits){ .min_free = 1000000 });
+	settle(r);
 	assert_string_equal(told, "");
-	retention_free(r);
-	r = begin(&d, (struct retention_limits){ .min_free = INT64_MAX });
-	step(r, 0);
+	is_full = true;
+	look(r);
 	assert_string_equal(told, "1+0 100 min-free\n");
-	retention_free(r);
-	scratch_free(&s);
+	assert_true(retention_free(r));
+
+	/* Free is what will be, too: one segment and a part of another are enough. */
+	for (unsigned i = 0; i < 10; i++)
+		segment(1, i, 0);
+	assert_int_equal(fstatat(place.fd, "stream_1_20260131T101500.004Z_s1.eet", &st, 0), 0);
+	freed = 0;
+	pthread_mutex_lock(&disk);
+	r = begin((struct retention_limits){ .min_free = (uint64_t)st.st_blocks * 512 + 1 });
+	retention_wake(r);
+	pthread_mutex_unlock(&disk);
+	settle(r);
+	assert_string_equal(told, "1+0 100 min-free\n1+1 100 min-free\n");
+	assert_true(retention_free(r));
 }
 
 static void
-not_what_is_needed(void **state)
+by_inodes(void **state)
 {
-	struct scratch s = scratch_new();
-	struct segment_dir d = { .fd = s.fd, .path = s.path };
-	struct name middle, first;
+	const struct statvfs fs = { .f_frsize = 4096, .f_blocks = 1000, .f_files = 4000 };
 	struct retention *r;
 
 	(void)state;
-	first = segment(&s, 1, 0, 0);
-	middle = segment(&s, 1, 1000, 0);
-	segment(&s, 1, 2000, 0);
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 1 });
-	spared = &middle;
-	step(r, 0);
-	assert_string_equal(told, "1+0 100 keep-bytes\n1+2000 100 keep-bytes\n");
-	/* Once it is not needed any more, it goes. */
-	told[0] = '\0';
-	spared = NULL;
-	step(r, 0);
-	assert_string_equal(told, "1+1000 100 keep-bytes\n");
-	retention_free(r);
+	for (unsigned i = 0; i < 10; i++)
+		segment(1, i, i % 2 * 100);
+	is_out = true;
+	/* A millionth of the disk: of inodes, 8 at least. */
+	r = begin((struct retention_limits){ .min_free = 1 });
+	settle(r);
+	assert_string_equal(told,
+	    "1+0 100 min-free\n1+1 200 min-free\n1+2 100 min-free\n1+3 200 min-free\n"
+	    "1+4 100 min-free\n1+5 200 min-free\n");
+	assert_true(retention_free(r));
 
-	/* A needed one that is not the oldest of what is over does not make others go. */
-	segment(&s, 1, 0, 0);
-	segment(&s, 1, 1000, 0);
-	r = begin(&d, (struct retention_limits){ .keep_age_us = 1000000 });
-	spared = &first;
-	step(r, (MS + 1500) * 1000);
+	assert_int_equal(retention_inodes(&fs, 0), 0);
+	assert_int_equal(retention_inodes(&fs, 1), 8);
+	assert_int_equal(retention_inodes(&fs, 409600), 400);
+	assert_int_equal(retention_inodes(&fs, UINT64_MAX), 1000);
+	/* FAT and Btrfs count none. */
+	assert_int_equal(
+	    retention_inodes(&(struct statvfs){ .f_frsize = 4096, .f_blocks = 1000 }, 409600), 0);
+}
+
+static void
+held(void **state)
+{
+	const struct retention_limits least = { .keep_bytes = 1 };
+	struct name middle, first, n;
+	struct retention *r;
+
+	(void)state;
+	first = segment(1, 0, 0);
+	middle = segment(1, 1000, 0);
+	segment(1, 2000, 0);
+	r = retention_new(&dir, &least);
+	assert_non_null(r);
+	assert_int_equal(retention_hold(r, &middle), 0);
+	assert_int_equal(retention_hold(r, &middle), 0);
+	assert_int_equal(retention_start(r), 0);
+	settle(r);
+	assert_string_equal(told, "1+0 100 keep-bytes\n1+2000 100 keep-bytes\n");
+	n = segment(1, 3000, 0);
+	assert_int_equal(retention_hold(r, &n), 0);
+	complete(r, n);
 	assert_string_equal(told, "");
-	retention_free(r);
-	scratch_free(&s);
+	/* Once it is not needed any more, it goes. */
+	retention_release(r, &middle);
+	settle(r);
+	assert_string_equal(told, "1+1000 100 keep-bytes\n");
+	assert_true(retention_free(r));
+
+	/* A held one that is the oldest of what is over does not make others go. */
+	scratch_empty(&place);
+	segment(1, 0, 0);
+	segment(1, 1000, 0);
+	wall_us = (MS + 1500) * 1000;
+	r = retention_new(&dir, &(struct retention_limits){ .keep_age_us = 1000000 });
+	assert_non_null(r);
+	assert_int_equal(retention_hold(r, &first), 0);
+	told[0] = '\0';
+	assert_int_equal(retention_start(r), 0);
+	settle(r);
+	assert_string_equal(told, "");
+	assert_true(retention_free(r));
 }
 
 static void
 many_and_strangers(void **state)
 {
-	struct scratch s = scratch_new();
-	struct segment_dir d = { .fd = s.fd, .path = s.path };
-	char file[NAME_SIZE + 8];
+	char file[NAME_FILE_SIZE], line[64], *end = told;
 	struct retention *r;
-	struct name n, last;
-	char *list, line[64], *end = told;
+	struct name n;
 
 	(void)state;
 	for (unsigned i = 0; i < 200; i++)
-		last = segment(&s, 1, 199 - i, 0);
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 50 });
-	assert_true(step(r, 0) >= 3); /* some at a time */
+		segment(1, 199 - i, 0);
+	r = begin((struct retention_limits){ .keep_bytes = 50 });
+	settle(r);
 	for (unsigned i = 0; i < 200; i++) {
 		snprintf(line, sizeof line, "1+%u 100 keep-bytes\n", i);
 		assert_memory_equal(end, line, strlen(line));
 		end += strlen(line);
 	}
 	assert_string_equal(end, "");
-	list = scratch_list(&s);
-	assert_string_equal(list, "");
-	free(list);
+	assert_left("");
+	assert_true(retention_free(r));
 
 	/* Many more than are ever kept: what is removed leaves its place to others. */
-	retention_free(r);
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 250 });
+	r = begin((struct retention_limits){ .keep_bytes = 250 });
 	for (unsigned i = 0; i < 1000; i++) {
-		n = segment(&s, 1, i, 0);
-		assert_int_equal(retention_add(r, &n), 0);
-		step(r, 0);
-		told[0] = '\0';
+		n = segment(1, i, 0);
+		complete(r, n);
 	}
-	list = scratch_list(&s);
-	assert_string_equal(list,
-	    "stream_1_20260131T101500.998Z_s1.eet\nstream_1_20260131T101500.999Z_s1.eet\n");
-	free(list);
+	assert_left("stream_1_20260131T101500.998Z_s1.eet\nstream_1_20260131T101500.999Z_s1.eet\n");
 
 	/* A stranger was faster: nothing to tell, and nothing that keeps others from going. */
 	n.time_ms--;
-	name_format(&n, file);
-	strcat(file, ".eet");
-	assert_int_equal(unlinkat(s.fd, file, 0), 0);
-	n = segment(&s, 1, 2000, 0);
-	assert_int_equal(retention_add(r, &n), 0);
-	told[0] = '\0';
-	step(r, 0);
+	name_file(&n, ".eet", file);
+	assert_int_equal(unlinkat(place.fd, file, 0), 0);
+	complete(r, segment(1, 2000, 0));
 	assert_string_equal(told, "");
-	retention_free(r);
-	scratch_empty(&s);
+	complete(r, segment(1, 3000, 0));
+	assert_string_equal(told, "1+999 100 keep-bytes\n");
+	assert_true(retention_free(r));
+}
 
-	/* What can't be removed is said, and tried again. */
-	last = segment(&s, 1, 0, 0);
-	name_format(&last, file);
-	strcat(file, ".eet");
-	r = begin(&d, (struct retention_limits){ .keep_age_us = 1 });
+/* What can't be removed is told once for each reason, and tried again; the others go. */
+static void
+refusals(void **state)
+{
+	static const char first[] = "stream_1_20260131T101500.000Z_s1.eet";
+	struct retention *r;
+
+	(void)state;
+	segment(1, 0, 0);
+	segment(1, 1, 0);
+	wall_us += 10000000;
+	refused = first;
 	refusal = EPERM;
-	for (int i = 0; i < 2; i++) {
-		assert_int_equal(one_step(r, (MS + 1) * 1000), 0);
-		wait_for(r);
-		failed[0] = '\0';
-		assert_int_equal(one_step(r, (MS + 1) * 1000), EPERM);
-		assert_non_null(strstr(failed, file));
-		assert_true(retention_idle(r));
-	}
+	r = begin((struct retention_limits){ .keep_age_us = 1 });
+	settle(r);
+	assert_string_equal(told, "1+1 100 keep-age\n");
+	assert_int_equal(failures, 1);
+	assert_int_equal(failure.error, EPERM);
+	assert_non_null(strstr(failure.failed, first));
+	pass(1);
+	look(r);
+	assert_int_equal(failures, 1);
+	refusal = EIO;
+	pass(1);
+	look(r);
+	assert_int_equal(failures, 2);
+	assert_int_equal(failure.error, EIO);
 	refusal = 0;
-	step(r, (MS + 1) * 1000);
-	retention_free(r);
-	scratch_free(&s);
+	pass(1);
+	look(r);
+	assert_string_equal(told, "1+0 100 keep-age\n");
+	assert_int_equal(failures, 2);
+	assert_true(retention_free(r));
+
+	/* It counts as long as it stays. */
+	segment(1, 0, 0);
+	segment(1, 1, 0);
+	segment(1, 2, 0);
+	refusal = EPERM;
+	r = begin((struct retention_limits){ .keep_bytes = 250 });
+	settle(r);
+	assert_string_equal(told, "1+1 100 keep-bytes\n");
+	refusal = 0;
+	pass(1);
+	look(r);
+	assert_string_equal(told, "");
+	assert_true(retention_free(r));
 }
 
 /* Whatever the disk does, nobody waits, and no more is chosen than is over a limit. */
 static void
 slow_disk(void **state)
 {
-	struct scratch s = scratch_new();
-	struct segment_dir d = { .fd = s.fd, .path = s.path };
 	struct retention *r;
-	struct stat st;
 	struct name n;
 
 	(void)state;
 	for (unsigned i = 0; i < 10; i++)
-		n = segment(&s, 1, i, 0);
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 700 });
+		segment(1, i, 0);
 	pthread_mutex_lock(&disk);
-	for (unsigned i = 0; i < 10; i++)
-		assert_int_equal(one_step(r, 0), 0);
+	r = begin((struct retention_limits){ .keep_bytes = 700 });
 	/* What is being removed counts no more. */
-	n = segment(&s, 1, 10, 0);
-	assert_int_equal(retention_add(r, &n), 0);
-	assert_int_equal(one_step(r, 0), 0);
+	n = segment(1, 10, 0);
+	assert_int_equal(retention_completed(r, &n), 0);
+	take(r);
 	assert_string_equal(told, "");
 	assert_false(retention_idle(r));
 	pthread_mutex_unlock(&disk);
-	step(r, 0);
+	settle(r);
 	assert_string_equal(told,
 	    "1+0 100 keep-bytes\n1+1 100 keep-bytes\n1+2 100 keep-bytes\n1+3 100 keep-bytes\n");
-	retention_free(r);
-
-	/* Free is what will be, too: one segment and a part of another are enough. */
-	assert_int_equal(fstatat(s.fd, "stream_1_20260131T101500.004Z_s1.eet", &st, 0), 0);
-	is_full = true;
-	freed = 0;
-	r = begin(&d, (struct retention_limits){ .min_free = (uint64_t)st.st_blocks * 512 + 1 });
-	pthread_mutex_lock(&disk);
-	for (unsigned i = 0; i < 10; i++)
-		assert_int_equal(one_step(r, 0), 0);
-	pthread_mutex_unlock(&disk);
-	step(r, 0);
-	assert_string_equal(told, "1+4 100 min-free\n1+5 100 min-free\n");
-	retention_free(r);
-
-	/* While there is to be no more, there is none, and what is under way at the end goes. */
-	is_full = false;
-	r = begin(&d, (struct retention_limits){ .keep_bytes = 400 });
-	assert_int_equal(retention_step(r, 0, false, needed, removed, told, failed), 0);
-	assert_true(retention_idle(r));
-	assert_int_equal(one_step(r, 0), 0);
-	wait_for(r);
 	assert_true(retention_free(r));
-	assert_string_equal(told, "");
-	assert_false(scratch_has(&s, "stream_1_20260131T101500.006Z_s1.eet"));
-	assert_true(scratch_has(&s, "stream_1_20260131T101500.007Z_s1.eet"));
-	scratch_free(&s);
 }
 
 int
 main(void)
 {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(by_bytes),
-		cmocka_unit_test(by_age),
-		cmocka_unit_test(misdated),
-		cmocka_unit_test(by_free_space),
-		cmocka_unit_test(not_what_is_needed),
-		cmocka_unit_test(many_and_strangers),
-		cmocka_unit_test(slow_disk),
+		TEST(by_bytes),
+		TEST(damaged),
+		TEST(under_both_names),
+		TEST(newest_first),
+		TEST(by_age),
+		TEST(set_at_last),
+		TEST(misdated),
+		TEST(undated),
+		TEST(undated_by_bytes),
+		TEST(undated_meanwhile),
+		TEST(unwritable),
+		TEST(by_free_space),
+		TEST(by_inodes),
+		TEST(held),
+		TEST(many_and_strangers),
+		TEST(refusals),
+		TEST(slow_disk),
 	};
 
 	tester = pthread_self();
-	lines = memfd_create("index", MFD_CLOEXEC);
 	return cmocka_run_group_tests_name("retention", tests, NULL, NULL);
 }
