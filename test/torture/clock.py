@@ -54,8 +54,8 @@ from wsclient import (BINARY, CLOSE, PING, PONG, open_socket, read_head, read_lo
 
 FAULTS = ("stepped", "stopped", "asleep")
 FRAME = 0.02  # seconds that a frame lasts
-LATE = 2  # seconds that a busy machine may be late with anything
-PATIENCE = 60
+LATE = 10  # seconds that a busy machine may be late with anything
+PATIENCE = 300
 KEEP_AGE = "10m"
 
 

@@ -47,7 +47,7 @@ import time
 
 import table
 
-PATIENCE = 60
+PATIENCE = 300
 AT_ONCE = 8  # most of them wait for a disk that is full, for a second
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAME = re.compile(r"^(stream_.*_s)(\d+)(\.eet|\.wav|\.eet\.part|\.wav\.part)$")

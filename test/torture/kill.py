@@ -53,7 +53,7 @@ SAMPLES = 160
 PIPE = 64 << 10  # what a pipe holds, and one read of eet-rotate
 MEMORY = 1 << 20  # what may wait in eet-listen while its output takes nothing
 RECORD = 24  # a frame's header in a mux log
-PATIENCE = 60
+PATIENCE = 300
 SAMPLE = 30  # WAVs that are made again in a round, besides recovered ones
 NOISE = hashlib.shake_128(b"eet").digest(1 << 16)
 

@@ -41,7 +41,7 @@ import time
 
 import table
 
-PATIENCE = 120
+PATIENCE = 300
 KEEP = 1 << 20  # bytes of segments for each stream, so long that they are compared in time
 IDLE = 5  # seconds until the server has enough of a silent stream
 CLOSES = {"close": 1000, "eof": 1006, "half": 1006, "silent": 1001, "reset": 1006}

@@ -39,7 +39,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 from wsclient import (BINARY, CLOSE, CONTINUATION, MEMORY_SLACK, PING, PONG, TEXT, connect, frame,
                       handshake, memory, open_socket, upgrade_request, ws_frame)
 
-PATIENCE = 20
+PATIENCE = 300
 LEAST = 30  # frames of the stream that are recorded meanwhile
 GROWTH = 4096 + MEMORY_SLACK  # KiB that it may have more after all than after a part of it
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
