@@ -239,6 +239,30 @@ recording() {
 	[ "$(ls out)" = index.jsonl ]
 }
 
+@test "clock: set while it records, from 1970: what it recorded before ages from then on" {
+	mkfifo pipe
+	clock $((1200 - EPOCHSECONDS))
+	in=pipe spawn rotate on_our_clock eet-rotate --no-wav --keep-age 24h out
+	exec 7> pipe
+	recording -1769853900 >&7
+	wait_for recorded 1
+	[ ! -e out/.seen ]
+	clock 0
+	wait_for grep -q '^2 ' out/.seen
+	# Not a day yet, and then a day.
+	clock 0 86000
+	recording $((EPOCHSECONDS + 86000 - 1769854500)) >&7
+	wait_for recorded 2
+	[ "$(find out -name '*.eet' | wc -l)" = 2 ]
+	clock 0 86500
+	wait_for [ ! -e "$(sed -n 1p rotate.out)" ]
+	[ "$(find out -name '*.eet' | wc -l)" = 1 ]
+	exec 7>&-
+	finish rotate
+	[ "$status" = 0 ]
+	[ "$(wc -l < out/.seen)" = 1 ]
+}
+
 @test "clock: --sync TIME goes on when a log with earlier times follows" {
 	strace -f -o /dev/null true || skip "needs strace"
 	mkfifo pipe

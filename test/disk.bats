@@ -598,3 +598,60 @@ teardown() {
 	run -0 eet-rotate -q --keep-bytes "$(stat -c %s a.eet)" theirs/out < /dev/null
 	[ "$(find theirs/out -name '*.eet' | sed 's/.*_s//')" = 3.eet ]
 }
+
+# --- full at the start ---
+
+# small SIZE INODES SCRIPT: with ./small of so much, for as long as the script runs.
+small() {
+	unshare -rm true 2> /dev/null || skip 'needs a file system of its own'
+	mkdir small
+	small_size=$1 small_inodes=$2 unshare -rm bash -c '
+		mount -t tmpfs -o size="$small_size,nr_inodes=$small_inodes" none small
+		'"$3"
+}
+
+# Segments of 100 ms, and what a crash left growing; the script goes on to fill the disk.
+crash='
+	eet-rotate -q -t 100ms small/out < b.eet > list
+	cut=$(($(stat -c %s a.eet) - 100))
+	cp a.eet small/out/stream_1_20260131T101500.000Z_s9.eet.part
+	head -c $cut a.eet > small/out/stream_1_20260131T101501.000Z_s9.eet.part
+'
+
+# start LIMIT...: the next one removes what is over it, completes what was left, and ends.
+start() {
+	echo "
+		timeout -s KILL 20 eet-rotate $* small/out < /dev/null > left 2> err
+		echo \$? > status
+		cp -r small/out out
+	"
+}
+
+# All that was left growing is there, and was not at the cost of all others.
+went_on() {
+	cat err
+	[ "$(< status)" = 0 ]
+	[ "$(ls out/*.part 2> /dev/null)" = "" ]
+	cmp a.eet out/stream_1_20260131T101500.000Z_s9.eet
+	cmp <(head -c "$(stat -c %s out/stream_1_20260131T101501.000Z_s9.eet)" a.eet) \
+		out/stream_1_20260131T101501.000Z_s9.eet
+	[ "$(find out -name '*_s9.wav' | wc -l)" = 2 ]
+	grep -q "removed because of $1" err
+	[ "$(find out -name '*_s1.eet' | wc -l)" -gt 1 ]
+}
+
+@test "disk: full at the start: limits make room for what an earlier run left" {
+	small 1300k 1000 "$crash"'cat /dev/zero > small/other 2> /dev/null
+		'"$(start --min-free 100k)"
+	went_on --min-free
+}
+
+@test "disk: no inode free at the start: limits make room for what an earlier run left" {
+	small 4M 100 "$crash"'while : > small/$((i += 1)); do :; done 2> /dev/null
+		'"$(start --keep-bytes 300k)"
+	went_on --keep-bytes
+	rm -r small out
+	small 4M 100 "$crash"'while : > small/$((i += 1)); do :; done 2> /dev/null
+		'"$(start --min-free 64k)"
+	went_on --min-free
+}

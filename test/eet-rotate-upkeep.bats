@@ -223,7 +223,43 @@ in_index() {
 	[ "$(cd out && echo *.eet)" = "$(cd out && echo *_s2.eet)" ]
 }
 
-@test "upkeep: --min-free removes until so much is free" {
+# A log whose writer's clock had not been set: a second from 1970-01-01T00:10:00 on.
+before_the_clock() {
+	mux <<-SCRIPT
+		-1769853900 OPEN 1 pcm id=7
+		-1769853900 FRAME 1 count=50
+		-1769853899 CLOSE 1 1000
+	SCRIPT
+}
+
+@test "upkeep: --keep-age: what is dated before 2026 ages from when it was first there" {
+	before_the_clock | eet-rotate -q --no-wav out > /dev/null
+	before=$(date +%s)
+	for _ in 1 2; do
+		run -0 --separate-stderr eet-rotate --keep-age 1h out < /dev/null
+		[ -z "$stderr" ]
+	done
+	# Known once, it is not noted again.
+	[ "$(wc -l < out/.seen)" = 1 ]
+	read -r next time < out/.seen
+	[ "$next" = 2 ]
+	[ "$time" -ge "$before" ] && [ "$time" -le "$(date +%s)" ]
+	# What is recorded later is not covered; nor by a line that is damaged, or of a clock that was ahead.
+	before_the_clock | eet-rotate -q --no-wav --keep-age 1h out > /dev/null
+	[ "$(cut -d' ' -f1 out/.seen | tr '\n' ' ')" = "2 3 " ]
+	printf '2 %d\n\0\0\0\0 17\n3 99999999999\n3 %d' $((time - 7200)) $((time - 7200)) > out/.seen
+	run -0 --separate-stderr eet-rotate --keep-age 1h out < /dev/null
+	[ "$(grep -c 'removed because of --keep-age' <<< "$stderr")" = 1 ]
+	[[ $stderr == *"_s1.eet: removed because of --keep-age"* ]]
+	[ "$(tail -n 1 out/.seen | cut -d' ' -f1)" = 3 ]
+	# An hour later.
+	printf '3 %d\n' $((time - 3601)) > out/.seen
+	run -0 --separate-stderr eet-rotate --keep-age 1h out < /dev/null
+	[[ $stderr == *"_s2.eet: removed because of --keep-age"* ]]
+	[ "$(find out -name '*.eet')" = "" ]
+}
+
+@test "upkeep: --min-free removes until so much is free, space or inodes" {
 	unshare -rm true 2> /dev/null || skip "needs a file system of its own"
 	four_seconds > log
 	mkdir small
@@ -232,6 +268,20 @@ in_index() {
 		eet-rotate -q -t 1 small/out < log > /dev/null
 		free=$(($(stat -f -c "%a * %S" small)))
 		eet-rotate --min-free $((free + 60000)) small/out < /dev/null 2> err
+		ls small/out > left
+	'
+	cat err
+	[ "$(grep -c '\.eet$' left)" = 2 ]
+	[ "$(grep -c 'removed because of --min-free' err)" = 2 ]
+	# Of 40 inodes at least 8: two segments of two files each are one too few.
+	unshare -rm bash -c '
+		mount -t tmpfs -o size=1M,nr_inodes=40 none small
+		eet-rotate -q -t 1 small/out < log > /dev/null
+		i=0
+		while [ "$(stat -f -c %d small)" -gt 5 ]; do
+			: > small/$((i += 1))
+		done
+		eet-rotate --min-free 1 small/out < /dev/null 2> err
 		ls small/out > left
 	'
 	cat err

@@ -48,6 +48,24 @@ fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
+static atomic_bool index_is_full; /* there is no space for a line */
+
+ssize_t
+write(int fd, const void *buf, size_t len)
+{
+	char link[64], file[PATH_MAX] = "";
+
+	if (index_is_full) {
+		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+		if (readlink(link, file, sizeof file - 1) > 0 &&
+		    strstr(file, "/" INDEX_FILE) != NULL) {
+			errno = ENOSPC;
+			return -1;
+		}
+	}
+	return syscall(SYS_write, fd, buf, len);
+}
+
 static struct scratch place;
 static struct spool_options options;
 static bool take_away; /* whoever is told of a segment removes it, when there is no room */
@@ -1249,12 +1267,48 @@ room_for_one(void **state)
 	place.fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* What has its name, and waits for space for its line, may be what is to make some. */
+static void
+removed_without_line(void **state)
+{
+	struct bytes b = { 0 };
+	struct log_reader *r = log_new(-1, NULL);
+	struct spool *sp;
+
+	(void)state;
+	options.keep.keep_bytes = 1;
+	sp = open_spool();
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	put_mux_frame(&b, 1, T0 + 20 * S, WIRE_PCM16, 1, 8);
+	index_is_full = true;
+	feed(sp, r, &b, false);
+	while (strstr(reports, "101500.000Z_s1.eet: removed because of --keep-bytes") == NULL)
+		if (reap(sp) == -1)
+			assert_int_equal(errno, ENOSPC);
+	assert_false(scratch_has(&place, "stream_7_20260131T101500.000Z_s1.eet"));
+	assert_false(scratch_has(&place, "stream_7_20260131T101500.000Z_s1.wav"));
+	assert_true(scratch_has(&place, "stream_7_20260131T101520.000Z_s1.eet.part"));
+	/* Its line is written when there is space, and the next one is removed, too. */
+	index_is_full = false;
+	b.len = 0;
+	feed(sp, r, &b, true);
+	while (spool_reap(sp) != 1)
+		reap(sp);
+	assert_list("index.jsonl\n");
+	assert_index("101500.000Z s1 0+1\n101520.000Z s1 1+1\nend of s1 2 1006\n");
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+}
+
 int
 main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(session_and_its_files),
+		TEST(removed_without_line),
 		TEST(no_frames_no_file),
 		TEST(no_wav),
 		TEST(same_stream_id),
