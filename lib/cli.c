@@ -1,25 +1,133 @@
 /*
  * See cli.h.  A message is formatted into a buffer on the stack and escaped into a second one, which
  * is written at once: no allocation that can fail, and nothing between the parts of a line.
+ *
+ * What standard error does not take at once is left to a thread, and so is everything after that.
+ * To find out, no flag of the descriptor is set, because other programs share its file: pipes and
+ * terminals are opened once more, without waiting, and sockets are told so with each message.
  */
 #include "cli.h"
 
+#include "lines.h"
 #include "utf8.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum {
+	WAITING = 64 << 10, /* bytes of messages */
+	PATIENCE_MS = 1000  /* at the end, while standard error takes nothing */
+};
 
 int cli_level;
 
 static const char *name = "eet";
+
+static pid_t self;            /* a child after fork(2) has another one, and no thread */
+static struct lines *waiting; /* messages that standard error has still to take; NULL: never any */
+
+/*
+ * ---- Standard error ----
+ */
+
+/*
+ * Write a message, without waiting; async-signal-safe.  Returns as write(2) does; EAGAIN if it would
+ * have to wait, or if that can't be known.
+ */
+static ssize_t
+write_now(const char *p, size_t len)
+{
+	static volatile int again = -1; /* a pipe or a terminal, opened once more */
+	struct stat st;
+
+	if (fstat(STDERR_FILENO, &st) == -1)
+		return -1;
+	if (S_ISSOCK(st.st_mode))
+		return send(STDERR_FILENO, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!S_ISFIFO(st.st_mode) && !isatty(STDERR_FILENO))
+		return write(STDERR_FILENO, p, len);
+	if (again == -1)
+		again = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (again == -1) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(again, p, len);
+}
+
+static void
+note_dropped(char text[LINES_NOTE], uint64_t n)
+{
+	snprintf(text, LINES_NOTE, "%.64s: %" PRIu64 " message%s dropped: nobody read them", name,
+	    n, n == 1 ? "" : "s");
+}
+
+/* Leave a message, whose newline is off, to the thread. */
+static void
+write_later(char *line, size_t len)
+{
+	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	if (waiting == NULL)
+		waiting = lines_new(STDERR_FILENO, WAITING, note_dropped);
+	if (waiting != NULL) {
+		lines_put(waiting, line);
+	} else if (poll(&p, 1, 0) == 1) { /* the best that can be done without a thread */
+		line[len] = '\n';
+		(void)!write(STDERR_FILENO, line, len + 1);
+	}
+}
+
+/* Write line[0..len), which ends in a newline: now, or else later. */
+static void
+write_line(char *line, size_t len)
+{
+	ssize_t n = 0;
+
+	if (waiting == NULL || getpid() != self) {
+		do
+			n = write_now(line, len);
+		while (n == -1 && errno == EINTR);
+		if (n == (ssize_t)len || (n == -1 && errno != EAGAIN) || getpid() != self)
+			return;
+		if (n == -1)
+			n = 0;
+	}
+	line[len - 1] = '\0';
+	write_later(line + n, len - 1 - (size_t)n);
+}
+
+/* The program ends: give standard error a last chance to take what waits. */
+static void
+finish_messages(void)
+{
+	int unused;
+
+	if (waiting != NULL && getpid() == self)
+		lines_end(waiting, PATIENCE_MS, &unused);
+	waiting = NULL;
+}
+
+void
+cli_last_words(const char *line)
+{
+	int saved = errno;
+
+	(void)!write_now(line, strlen(line));
+	errno = saved;
+}
 
 void
 cli_init(char *const argv[])
@@ -37,6 +145,8 @@ cli_init(char *const argv[])
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL);
+	self = getpid();
+	atexit(finish_messages); /* as the last of all: others may have something to say */
 }
 
 const char *
@@ -93,7 +203,6 @@ message(int err, const char *tail, const char *fmt, va_list ap)
 	char raw[CLI_LINE], line[CLI_LINE];
 	size_t len, room = sizeof line - sizeof cut, used;
 	int n, saved = errno;
-	ssize_t w;
 
 	n = snprintf(raw, sizeof raw, "%s: ", name);
 	len = n < 0 ? 0 : (size_t)n < sizeof raw ? (size_t)n : sizeof raw - 1;
@@ -112,9 +221,7 @@ message(int err, const char *tail, const char *fmt, va_list ap)
 		used += sizeof cut - 1;
 	}
 	line[used++] = '\n';
-	do
-		w = write(STDERR_FILENO, line, used);
-	while (w == -1 && errno == EINTR);
+	write_line(line, used);
 	errno = saved;
 }
 

@@ -7,6 +7,11 @@
  * characters and bytes that are not valid UTF-8 come out as \xNN: a stream's tag can neither move
  * the cursor nor fake a second line.  A line longer than CLI_LINE is cut, which "..." shows.
  *
+ * Messages never hold a program up.  What standard error can't take (the pipe is full, the terminal
+ * was stopped) waits, at most 64 KiB of it, and is written by a thread; more is dropped, and counted
+ * in a line of its own where it is missing.  When the program ends, it waits for a second at most in
+ * which nothing is taken.  All messages come from one thread.
+ *
  * cli_parse_* are pure: they read a string whole or refuse it, and leave *o unchanged when they do.
  * The functions without "parse" do the same for an option's value, and end the program with a
  * usage error when it is refused.
@@ -76,6 +81,12 @@ void cli_warnx(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same, then exit(status). */
 _Noreturn void cli_die(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 _Noreturn void cli_diex(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * For signal handlers, before _exit(2): write a whole line, its newline included, if that is possible
+ * without waiting.
+ */
+void cli_last_words(const char *line);
 
 /* Not an error: shown when cli_level >= level, so 0 is for all but -q, 1 for -v. */
 void cli_note(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -30,6 +30,8 @@ struct buffer {
 
 struct lines {
 	int fd;
+	size_t max;
+	lines_note *note; /* NULL: what was dropped is not told on the way */
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t work; /* there is something to write, or ending is set */
@@ -39,6 +41,7 @@ struct lines {
 	size_t written;    /* bytes of going that are out */
 	uint64_t progress; /* bytes written in all */
 	uint64_t dropped;
+	uint64_t told; /* of them, how many note told */
 	int error;
 	bool ending;
 	bool ended;
@@ -98,12 +101,61 @@ destroy(struct lines *l)
 	free(l);
 }
 
+/* Append a line to b, or false when memory is short. */
+static bool
+append(struct buffer *b, const char *line, size_t len)
+{
+	if (b->size - b->len < len + 1) {
+		size_t size = b->size == 0 ? PIPE_BUF : b->size;
+
+		while (size - b->len < len + 1)
+			size *= 2;
+
+		char *data = realloc(b->data, size);
+
+		if (data == NULL)
+			return false;
+		b->data = data;
+		b->size = size;
+	}
+	memcpy(b->data + b->len, line, len);
+	b->data[b->len + len] = '\n';
+	b->len += len + 1;
+	return true;
+}
+
+/* Queue a line, if there is room for it. */
+static bool
+queue(struct lines *l, const char *line, size_t len)
+{
+	size_t used = l->waiting.len + l->going.len - l->written;
+
+	return len < l->max - used && append(&l->waiting, line, len);
+}
+
+/* Tell what was dropped since this was told last.  False: there is no room for that. */
+static bool
+tell_dropped(struct lines *l)
+{
+	char text[LINES_NOTE];
+
+	if (l->note == NULL || l->dropped == l->told)
+		return true;
+	l->note(text, l->dropped - l->told);
+	if (!queue(l, text, strlen(text)))
+		return false;
+	l->told = l->dropped;
+	return true;
+}
+
 /* Take what waits to be written, when all else is out.  False: there is nothing. */
 static bool
 swap(struct lines *l)
 {
 	struct buffer empty = l->going;
 
+	if (l->waiting.len == 0)
+		tell_dropped(l);
 	if (l->waiting.len == 0)
 		return false;
 	l->going = l->waiting;
@@ -151,7 +203,7 @@ writer(void *arg)
 }
 
 struct lines *
-lines_new(int fd)
+lines_new(int fd, size_t max, lines_note *note)
 {
 	struct lines *l = calloc(1, sizeof *l);
 	pthread_condattr_t attr;
@@ -159,6 +211,8 @@ lines_new(int fd)
 
 	if (l == NULL)
 		return NULL;
+	l->max = max;
+	l->note = note;
 	if ((l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) == -1) {
 		free(l);
 		return NULL;
@@ -178,39 +232,11 @@ lines_new(int fd)
 	return l;
 }
 
-/* Append a line to b, or false when memory is short. */
-static bool
-append(struct buffer *b, const char *line, size_t len)
-{
-	if (b->size - b->len < len + 1) {
-		size_t size = b->size == 0 ? PIPE_BUF : b->size;
-
-		while (size - b->len < len + 1)
-			size *= 2;
-
-		char *data = realloc(b->data, size);
-
-		if (data == NULL)
-			return false;
-		b->data = data;
-		b->size = size;
-	}
-	memcpy(b->data + b->len, line, len);
-	b->data[b->len + len] = '\n';
-	b->len += len + 1;
-	return true;
-}
-
 void
 lines_put(struct lines *l, const char *line)
 {
-	size_t len = strlen(line);
-
 	pthread_mutex_lock(&l->mutex);
-
-	size_t used = l->waiting.len + l->going.len - l->written;
-
-	if (l->error != 0 || len >= LINES_MAX_WAITING - used || !append(&l->waiting, line, len))
+	if (l->error != 0 || !tell_dropped(l) || !queue(l, line, strlen(line)))
 		l->dropped++;
 	else
 		pthread_cond_signal(&l->work);

@@ -1,20 +1,28 @@
 /*
  * Lines to a descriptor that may be slow, stuck or dead, without ever holding
- * up the caller: a thread writes them, at most LINES_MAX_WAITING bytes wait,
+ * up the caller: a thread writes them, a limited number of bytes waits,
  * then lines are dropped and counted.
  */
 #ifndef EET_LINES_H
 #define EET_LINES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-enum { LINES_MAX_WAITING = 1 << 20 };
+enum { LINES_NOTE = 128 };
+
+/* Put into text a line (without newline) that tells how many lines were dropped. */
+typedef void lines_note(char text[LINES_NOTE], uint64_t dropped);
 
 struct lines;
 
-/* Start on a duplicate of fd, which stays the caller's.  NULL on failure, with errno. */
-struct lines *lines_new(int fd);
+/*
+ * Start on a duplicate of fd, which stays the caller's; at most max bytes wait.  note, if not NULL,
+ * makes the line that goes where lines are missing, as soon as there is room for it.
+ * NULL on failure, with errno.
+ */
+struct lines *lines_new(int fd, size_t max, lines_note *note);
 
 /* Queue a line (without newline).  Never waits; drops it when too much waits or fd failed. */
 void lines_put(struct lines *l, const char *line);

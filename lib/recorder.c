@@ -13,7 +13,11 @@
 #include <unistd.h>
 
 /* At the end, a reader of the list that takes nothing for so long is given up. */
-enum { LIST_PATIENCE_MS = 5000, LIST_HURRY_MS = 300 /* when the disk is full */ };
+enum {
+	LIST_WAITING = 1 << 20, /* bytes */
+	LIST_PATIENCE_MS = 5000,
+	LIST_HURRY_MS = 300 /* when the disk is full */
+};
 
 struct recorder {
 	struct recorder_options options;
@@ -158,7 +162,7 @@ recorder_open(const char *dir, const struct recorder_options *o)
 	char text[SPOOL_TEXT];
 	int unused;
 
-	if (r == NULL || (r->list = lines_new(STDOUT_FILENO)) == NULL) {
+	if (r == NULL || (r->list = lines_new(STDOUT_FILENO, LIST_WAITING, NULL)) == NULL) {
 		cli_warn("can't start");
 		free(r);
 		return NULL;

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { PATIENCE = 5 }; /* seconds */
@@ -34,7 +33,7 @@ on_signal(int sig)
 	if (stop_now()) {
 		if (!to_pipe)
 			return;
-		(void)!write(STDERR_FILENO, stuck, strlen(stuck));
+		cli_last_words(stuck);
 		_exit(CLI_EFAIL);
 	}
 	if (sig == SIGALRM)

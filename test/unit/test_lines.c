@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { FOREVER = 300000 }; /* ms; as long as a test may take */
+enum { FOREVER = 300000 /* ms; as long as a test may take */, MAX_WAITING = 1 << 20 };
 
 static void
 put_numbers(struct lines *l, unsigned from, unsigned to)
@@ -59,7 +60,7 @@ count(void *arg)
 static void
 all_arrive_in_order(void **state)
 {
-	enum { LINES = 60000 }; /* ten times what a pipe holds, within LINES_MAX_WAITING */
+	enum { LINES = 60000 }; /* ten times what a pipe holds, within MAX_WAITING */
 	struct reader reader = { .lines = 0 };
 	struct lines *l;
 	int fds[2], error = -1;
@@ -67,7 +68,7 @@ all_arrive_in_order(void **state)
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
 	reader.fd = fds[0];
-	assert_non_null(l = lines_new(fds[1]));
+	assert_non_null(l = lines_new(fds[1], MAX_WAITING, NULL));
 	put_numbers(l, 0, LINES);
 	assert_int_equal(lines_error(l), 0);
 	assert_int_equal(pthread_create(&reader.thread, NULL, count, &reader), 0);
@@ -82,7 +83,7 @@ static void
 nothing_to_write(void **state)
 {
 	int error = -1;
-	struct lines *l = lines_new(STDOUT_FILENO);
+	struct lines *l = lines_new(STDOUT_FILENO, MAX_WAITING, NULL);
 
 	(void)state;
 	assert_non_null(l);
@@ -100,7 +101,7 @@ empty_and_long_lines(void **state)
 	(void)state;
 	memset(line, 'x', sizeof line - 1);
 	assert_int_equal(pipe(fds), 0);
-	assert_non_null(l = lines_new(fds[1]));
+	assert_non_null(l = lines_new(fds[1], MAX_WAITING, NULL));
 	lines_put(l, "");
 	lines_put(l, line);
 	lines_put(l, "end");
@@ -127,7 +128,7 @@ stuck_reader(void **state)
 
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
-	assert_non_null(l = lines_new(fds[1]));
+	assert_non_null(l = lines_new(fds[1], MAX_WAITING, NULL));
 	put_numbers(l, 0, LINES);
 	dropped = lines_end(l, 50, &error);
 	assert_int_equal(error, 0);
@@ -169,7 +170,7 @@ slow_reader(void **state)
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
 	reader.fd = fds[0];
-	assert_non_null(l = lines_new(fds[1]));
+	assert_non_null(l = lines_new(fds[1], MAX_WAITING, NULL));
 	put_numbers(l, 0, LINES);
 	assert_int_equal(pthread_create(&reader.thread, NULL, sip, &reader), 0);
 	assert_int_equal(lines_end(l, FOREVER, &error), 0);
@@ -200,7 +201,7 @@ dead_reader(void **state)
 	signal(SIGPIPE, SIG_IGN);
 	assert_int_equal(pipe(fds), 0);
 	close(fds[0]);
-	assert_non_null(l = lines_new(fds[1]));
+	assert_non_null(l = lines_new(fds[1], MAX_WAITING, NULL));
 	lines_put(l, "one");
 	wait_for_error(l, EPIPE);
 	lines_put(l, "two");
@@ -217,7 +218,7 @@ full_disk(void **state)
 	int fd = open("/dev/full", O_WRONLY), error = 0;
 
 	(void)state;
-	assert_non_null(l = lines_new(fd));
+	assert_non_null(l = lines_new(fd, MAX_WAITING, NULL));
 	lines_put(l, "one");
 	assert_int_equal(lines_end(l, FOREVER, &error), 1);
 	assert_int_equal(error, ENOSPC);
@@ -237,7 +238,7 @@ nonblocking(void **state)
 	assert_int_equal(pipe(fds), 0);
 	reader.fd = fds[0];
 	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
-	assert_non_null(l = lines_new(fds[1]));
+	assert_non_null(l = lines_new(fds[1], MAX_WAITING, NULL));
 	put_numbers(l, 0, LINES);
 	assert_int_equal(pthread_create(&reader.thread, NULL, count, &reader), 0);
 	assert_int_equal(lines_end(l, FOREVER, &error), 0);
@@ -259,7 +260,7 @@ signals_are_blocked(void **state)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	assert_int_equal(pipe(fds), 0);
-	assert_non_null(l = lines_new(fds[1]));
+	assert_non_null(l = lines_new(fds[1], MAX_WAITING, NULL));
 	assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, &old), 0);
 	/* To the process: another thread that could take it would end us here. */
 	assert_int_equal(kill(getpid(), SIGTERM), 0);
@@ -270,6 +271,52 @@ signals_are_blocked(void **state)
 	lines_end(l, FOREVER, &error);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+static void
+note_missing(char text[LINES_NOTE], uint64_t n)
+{
+	snprintf(text, LINES_NOTE, "%" PRIu64 " missing", n);
+}
+
+/* Wherever lines are missing, a line tells how many, also when none comes after them. */
+static void
+missing_lines_are_told(void **state)
+{
+	enum { LINES = 20000, MAX = 4096 };
+	struct lines *l;
+	unsigned long next = 0, n, notes = 0;
+	char text[64], *end;
+	int fds[2], error = -1;
+	FILE *f;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_non_null(f = fdopen(fds[0], "r"));
+	assert_non_null(l = lines_new(fds[1], MAX, note_missing));
+	close(fds[1]);
+	put_numbers(l, 0, LINES);
+	while (next < LINES) { /* the last lines are those that are missing */
+		assert_non_null(fgets(text, sizeof text, f));
+		if (strncmp(text, "line ", 5) == 0) {
+			assert_int_equal(strtoul(text + 5, &end, 10), next);
+			next++;
+		} else {
+			n = strtoul(text, &end, 10);
+			assert_string_equal(end, " missing\n");
+			assert_true(n > 0);
+			next += n;
+			notes++;
+		}
+	}
+	assert_true(notes > 0);
+	put_numbers(l, LINES, LINES + 1);
+	assert_non_null(fgets(text, sizeof text, f));
+	assert_int_equal(strtoul(text + 5, &end, 10), LINES);
+	lines_end(l, FOREVER, &error);
+	assert_int_equal(error, 0);
+	assert_null(fgets(text, sizeof text, f));
+	fclose(f);
 }
 
 int
@@ -284,6 +331,7 @@ main(void)
 		cmocka_unit_test(dead_reader),
 		cmocka_unit_test(full_disk),
 		cmocka_unit_test(nonblocking),
+		cmocka_unit_test(missing_lines_are_told),
 		cmocka_unit_test(signals_are_blocked),
 	};
 
