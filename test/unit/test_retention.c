@@ -517,6 +517,24 @@ undated(void **state)
 	assert_true(retention_free(r));
 }
 
+/* Those age as their sessions do, whatever their names say of each other. */
+static void
+undated_in_another_order(void **state)
+{
+	static const char lines[] = "2 1769681700\n"; /* two days ago */
+	struct retention *r;
+
+	(void)state;
+	segment_at(5, OLD, 0);
+	segment_at(1, OLD + 1, 0);
+	segment_at(6, OLD + 2, 0);
+	scratch_write(&place, ".seen", lines, strlen(lines));
+	r = begin((struct retention_limits){ .keep_age_us = DAY_S * 1000000 });
+	settle(r);
+	assert_string_equal(told, "1+1 100 keep-age\n");
+	assert_true(retention_free(r));
+}
+
 /* By bytes, and for space, it has the place that its name gives it. */
 static void
 undated_by_bytes(void **state)
@@ -684,6 +702,34 @@ held(void **state)
 	assert_true(retention_free(r));
 }
 
+/* What is not measured, because it was over the limit anyway, counts once it matters. */
+static void
+held_and_not_measured(void **state)
+{
+	const struct retention_limits some = { .keep_bytes = 250 };
+	struct retention *r = retention_new(&dir, &some);
+	struct name n[4];
+
+	(void)state;
+	assert_non_null(r);
+	for (unsigned i = 0; i < 4; i++) {
+		n[i] = segment(1, 1000 + i, 0);
+		assert_int_equal(retention_hold(r, &n[i]), 0);
+	}
+	assert_int_equal(retention_start(r), 0);
+	settle(r);
+	complete(r, segment(1, 0, 0)); /* older than all */
+	assert_string_equal(told, "1+0 100 keep-bytes\n");
+	for (unsigned i = 1; i < 3; i++) {
+		told[0] = '\0';
+		retention_release(r, &n[i]);
+		settle(r);
+		assert_string_equal(told,
+		    i == 1 ? "1+1001 100 keep-bytes\n" : "1+1002 100 keep-bytes\n");
+	}
+	assert_true(retention_free(r));
+}
+
 static void
 many_and_strangers(void **state)
 {
@@ -811,12 +857,14 @@ main(void)
 		TEST(set_at_last),
 		TEST(misdated),
 		TEST(undated),
+		TEST(undated_in_another_order),
 		TEST(undated_by_bytes),
 		TEST(undated_meanwhile),
 		TEST(unwritable),
 		TEST(by_free_space),
 		TEST(by_inodes),
 		TEST(held),
+		TEST(held_and_not_measured),
 		TEST(many_and_strangers),
 		TEST(refusals),
 		TEST(slow_disk),
