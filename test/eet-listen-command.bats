@@ -113,9 +113,10 @@ complete() {
 	for n in {1..8}; do expected+="$n:2000:1006 "; done
 	[ "$(frames out)" = "$expected" ]
 	complete out
-	# A slow reader holds it back; all is there in the end.
+	# A reader that is asleep when it ends, for longer than others' streams are waited for, holds it
+	# back; all is there in the end.
 	run -0 --separate-stderr bash -c 'set -o pipefail
-		eet-listen -q localhost:0 -- ./send | { sleep 1; eet-rotate -q -t 0 slow; }'
+		eet-listen -q localhost:0 -- ./send | { sleep 4; eet-rotate -q -t 0 slow; }'
 	[ "$(jq -s 'map(select(.event == "session") | .frames) | add' slow/index.jsonl)" = 16000 ]
 }
 

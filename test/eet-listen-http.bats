@@ -247,21 +247,23 @@ reply() {
 	PY
 }
 
-@test "listen: who sends more than a request may hold is named with -v" {
+@test "listen: who sends more than a request may hold is named with -v, libwebsockets' own lines are few" {
 	start_listen -v -o log
 	py "$port" > peer <<-'PY'
 		import sys
 		from wsclient import *
-		s = open_socket(sys.argv[1])
+		for _ in range(50):
+		    s = open_socket(sys.argv[1])
+		    try:
+		        s.sendall(b"GET /ws HTTP/1.1\r\nX: " + b"y" * 20000 + b"\r\n\r\n")
+		        assert s.recv(1) == b""
+		    except ConnectionError:
+		        pass
 		print("%s:%d" % s.getsockname())
-		s.sendall(b"GET /ws HTTP/1.1\r\nX: " + b"y" * 20000 + b"\r\n\r\n")
-		try:
-		    assert s.recv(1) == b""
-		except ConnectionError:
-		    pass
 	PY
 	wait_for grep -qx "eet-listen: $(< peer): closed without a request" listen.err
-	grep -q '^eet-listen: libwebsockets: ' listen.err
+	count=$(grep -c '^eet-listen: libwebsockets: ' listen.err)
+	[ "$count" -ge 1 ] && [ "$count" -le 20 ] # ten in a minute
 	stop listen
 	[ "$status" = 0 ]
 }

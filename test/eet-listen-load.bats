@@ -208,6 +208,43 @@ says() {
 	[ "$(grep -c 'nobody reads' listen.err)" = 1 ]
 }
 
+@test "listen: who was held back for longer than --idle-timeout, and has no more to send, is still there" {
+	mkfifo pipe
+	exec 8<> pipe
+	out=pipe start_listen --idle-timeout 3s
+	exec 9< pipe 8>&-
+	flood 20000
+	wait_for pipe_is_full 9
+	cat > held.py <<-'PY'
+		import sys
+		from wsclient import *
+		ws = connect(sys.argv[1])
+		ws.send(handshake(stream_id=2))
+		ws.send(frame(0, bytes(640)))
+		assert ws.recv_frame()[0] == PING  # when it is let go, and a while has passed
+		ws.send(b"", PONG)
+		ws.send(frame(1, bytes(640)))
+		assert ws.close() == (1000, "")
+	PY
+	spawn held env PYTHONPATH="$EET_ROOT/test" /usr/bin/python3 held.py "$port"
+	wait_for two_held
+	sleep 4 # the passing of time is what is tested
+	in=/dev/fd/9 out=all spawn reader cat
+	exec 9<&-
+	finish held
+	[ "$status" = 0 ]
+	finish flood
+	stop listen
+	[ "$status" = 0 ]
+	finish reader
+	[ "$(whole all | sort -n | tr '\n' ' ')" = '2 20000 ' ]
+}
+
+two_held() {
+	kill -USR1 "${pids[listen]}"
+	says '2 streams open, 2 held back'
+}
+
 @test "listen: SIGTERM while nobody reads: 5 s without progress, then 1 and what was lost" {
 	mkfifo pipe
 	exec 8<> pipe
