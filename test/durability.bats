@@ -264,7 +264,7 @@ long_log() {
 	out=pipe start_listen -q
 	exec 9< pipe 8>&-
 	py "$port" "$pid" <<-'PY'
-		import fcntl, os, sys, termios, time
+		import os, select, sys, time
 		from wsclient import *
 		port, pid = sys.argv[1], int(sys.argv[2])
 		STREAMS, PAYLOAD = 20, 640
@@ -287,10 +287,9 @@ long_log() {
 		    ws.sock.setblocking(False)
 		batch = b"".join(ws_frame(BINARY, frame(0, bytes(PAYLOAD))) for _ in range(100))
 		sent, left, quiet = 0, [batch] * STREAMS, time.monotonic()
-		def in_pipe():
-		    return struct.unpack("i", fcntl.ioctl(9, termios.FIONREAD, bytes(4)))[0]
+		other_end = os.open("pipe", os.O_WRONLY)
 		# Until nobody can send any more.
-		while time.monotonic() < quiet + 1 or in_pipe() < 60000:
+		while time.monotonic() < quiet + 1 or select.select([], [other_end], [], 0)[1]:
 		    for i, ws in enumerate(clients):
 		        try:
 		            n = ws.sock.send(left[i])
@@ -300,6 +299,7 @@ long_log() {
 		        left[i] = left[i][n:] or batch
 		        quiet = time.monotonic()
 		    time.sleep(0.01)
+		os.close(other_end)
 		read = sent - unread()
 		os.kill(pid, 9)
 		stored = 0
