@@ -412,13 +412,13 @@ measure_some(struct retention *r)
 static int
 insert(struct retention *r, struct kept *k)
 {
-	size_t at = r->n;
+	size_t at;
 
 	if (make_room(r) == -1)
 		return -1;
-	for (at = r->n; at > r->from && older(k, r->kept[at - 1]) < 0;)
-		at--;
-	if (at > r->from && older(k, r->kept[at - 1]) == 0) {
+	for (at = since(r, k->time_ms); at < r->n && older(r->kept[at], k) < 0;)
+		at++;
+	if (at < r->n && older(r->kept[at], k) == 0) {
 		free(k);
 		return 0;
 	}
