@@ -54,6 +54,12 @@ be16_load(const uint8_t *p)
 	return (uint16_t)(p[0] << 8 | p[1]);
 }
 
+static inline uint32_t
+be32_load(const uint8_t *p)
+{
+	return (uint32_t)be16_load(p) << 16 | be16_load(p + 2);
+}
+
 static inline void
 be16_store(uint8_t *p, uint16_t v)
 {

@@ -6,6 +6,7 @@
  */
 #include "wav.h"
 
+#include "adpcm.h"
 #include "bytes.h"
 #include "fdio.h"
 
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -353,8 +355,28 @@ enum {
 	ANY_SIZE = 0x7f000000
 };
 
+/* A regular file with its header patched, for libsndfile. */
+struct mended {
+	int fd;
+	off_t start; /* of the file in fd */
+	sf_count_t size, at;
+};
+
+/* IMA ADPCM, block by block. */
+struct ima {
+	int fd;
+	uint64_t left;  /* bytes of blocks; CONTAINER_UNKNOWN */
+	uint64_t limit; /* samples per channel in all of them; WAV_UNKNOWN */
+	uint8_t *block;
+	int16_t *pcm;
+	uint32_t have, taken; /* samples per channel in pcm */
+};
+
 struct wav_reader {
-	SNDFILE *snd;
+	SNDFILE *snd; /* NULL: ima */
+	struct container container;
+	struct mended mended;
+	struct ima ima;
 	unsigned channels;
 	uint64_t promised; /* samples per channel; WAV_UNKNOWN */
 	uint64_t samples;  /* per channel, so far */
@@ -389,7 +411,8 @@ is_short(SNDFILE *snd)
 static uint64_t
 promised(SNDFILE *snd, const SF_INFO *info)
 {
-	int rate = sf_current_byterate(snd);
+	/* libsndfile 1.2 divides by the frames. */
+	int rate = info->frames > 0 ? sf_current_byterate(snd) : 0;
 
 	if ((info->format & SF_FORMAT_TYPEMASK) == SF_FORMAT_MPEG || /* a guess */
 	    info->frames < 0 || info->frames > INT64_MAX / 1024 ||
@@ -432,28 +455,154 @@ wav_read_needs_file(const uint8_t head[4])
 	return memcmp(head, "ID3", 3) == 0 || (head[0] == 0xff && (head[1] & 0xe0) == 0xe0);
 }
 
-struct wav_reader *
-wav_read_new(int fd, struct wav_audio *o, char texto[WAV_TEXT], bool *failedo)
+/* The size of the regular file on fd, which begins where that stands; -1: it is none. */
+static off_t
+size_from_here(int fd, off_t *starto)
 {
-	struct wav_reader *r = malloc(sizeof *r);
+	struct stat st;
+
+	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) ||
+	    (*starto = lseek(fd, 0, SEEK_CUR)) == -1 || *starto > st.st_size)
+		return -1;
+	return st.st_size - *starto;
+}
+
+static size_t
+look(void *arg, uint64_t offset, uint8_t *buf, size_t len)
+{
+	const struct mended *m = arg;
+	ssize_t n;
+
+	if (offset >= (uint64_t)m->size)
+		return 0;
+	n = pread(m->fd, buf, len, m->start + (off_t)offset);
+	return n > 0 ? (size_t)n : 0;
+}
+
+void
+wav_read_container(int fd, struct container *o)
+{
+	struct mended m = { .fd = fd };
+
+	if ((m.size = size_from_here(fd, &m.start)) == -1)
+		memset(o, 0, sizeof *o);
+	else
+		container_parse(look, &m, (uint64_t)m.size, o);
+}
+
+static void
+system_failed(struct wav_reader *r)
+{
+	r->error = SF_ERR_SYSTEM;
+	snprintf(r->text, WAV_TEXT, "%s", strerror(errno));
+}
+
+static sf_count_t
+mended_length(void *arg)
+{
+	const struct wav_reader *r = arg;
+
+	return r->mended.size;
+}
+
+static sf_count_t
+mended_seek(sf_count_t offset, int whence, void *arg)
+{
+	struct mended *m = &((struct wav_reader *)arg)->mended;
+
+	m->at = offset + (whence == SEEK_CUR ? m->at : whence == SEEK_END ? m->size : 0);
+	return m->at;
+}
+
+static sf_count_t
+mended_read(void *buf, sf_count_t len, void *arg)
+{
+	struct wav_reader *r = arg;
+	struct mended *m = &r->mended;
+	ssize_t n = pread(m->fd, buf, (size_t)len, m->start + m->at);
+
+	if (n == -1)
+		system_failed(r);
+	if (n <= 0)
+		return 0;
+	container_patch(&r->container, (uint64_t)m->at, buf, (size_t)n);
+	m->at += n;
+	lseek(m->fd, m->start + m->at,
+	    SEEK_SET); /* where a reader that is stopped would say it was */
+	return n;
+}
+
+static sf_count_t
+mended_tell(void *arg)
+{
+	const struct wav_reader *r = arg;
+
+	return r->mended.at;
+}
+
+static SF_VIRTUAL_IO mended_io = {
+	.get_filelen = mended_length,
+	.seek = mended_seek,
+	.read = mended_read,
+	.write = NULL,
+	.tell = mended_tell,
+};
+
+static uint64_t
+ima_samples(const struct container *c, uint64_t size)
+{
+	return size == CONTAINER_UNKNOWN ? WAV_UNKNOWN : container_ima_samples(c, size);
+}
+
+/* 0: open; an errno. */
+static int
+open_ima(struct wav_reader *r, int fd, off_t size, struct wav_audio *o)
+{
+	const struct container *c = &r->container;
+	struct ima *ima = &r->ima;
+	uint8_t skipped[512];
+	uint64_t data = c->data;
+
+	ima->fd = fd;
+	ima->left = c->size;
+	if (size != -1 && ima->left > (uint64_t)size - data)
+		ima->left = (uint64_t)size - data;
+	while (data > 0) {
+		size_t part = data < sizeof skipped ? (size_t)data : sizeof skipped;
+
+		if (fdio_read_full(fd, skipped, part) == -1)
+			return errno;
+		data -= part;
+	}
+	ima->block = malloc(c->block);
+	ima->pcm = malloc(sizeof *ima->pcm * c->channels * c->block_samples);
+	if (ima->block == NULL || ima->pcm == NULL)
+		return ENOMEM;
+	r->channels = c->channels;
+	r->promised = ima_samples(c, c->size);
+	ima->limit = ima_samples(c, ima->left);
+	o->rate = (int)c->rate;
+	o->channels = (int)c->channels;
+	o->samples = ima->limit;
+	o->finer = false;
+	snprintf(o->format, sizeof o->format, "WAV (Microsoft), IMA ADPCM");
+	return 0;
+}
+
+static bool
+open_sndfile(struct wav_reader *r, int fd, off_t size, struct wav_audio *o)
+{
 	SF_INFO info = { 0 };
 
-	*failedo = true;
-	if (r == NULL) {
-		snprintf(texto, WAV_TEXT, "%s", strerror(errno));
-		return NULL;
-	}
-	if ((r->snd = sf_open_fd(fd, SFM_READ, &info, 0)) == NULL) {
-		*failedo = sf_error(NULL) == SF_ERR_SYSTEM;
-		snprintf(texto, WAV_TEXT, "%s", sf_strerror(NULL));
-		free(r);
-		return NULL;
-	}
+	r->snd = size != -1 && r->container.n_patches > 0
+	    ? sf_open_virtual(&mended_io, SFM_READ, &info, r)
+	    : sf_open_fd(fd, SFM_READ, &info, 0);
+	if (r->snd == NULL)
+		return false;
 	r->channels = (unsigned)info.channels;
 	r->promised = promised(r->snd, &info);
-	r->samples = r->clipped = 0;
-	r->error = SF_ERR_NO_ERROR;
-	r->short_file = is_short(r->snd);
+	r->short_file =
+	    is_short(r->snd) || (size != -1 && container_is_cut(&r->container, (uint64_t)size));
 	r->floats = has_floats(info.format);
 	o->rate = info.samplerate;
 	o->channels = info.channels;
@@ -461,7 +610,94 @@ wav_read_new(int fd, struct wav_audio *o, char texto[WAV_TEXT], bool *failedo)
 	o->finer = r->floats || (info.format & SF_FORMAT_SUBMASK) == SF_FORMAT_PCM_24 ||
 	    (info.format & SF_FORMAT_SUBMASK) == SF_FORMAT_PCM_32;
 	describe(&info, o);
-	return r;
+	return true;
+}
+
+static void
+reader_free(struct wav_reader *r)
+{
+	if (r->snd != NULL)
+		sf_close(r->snd);
+	free(r->ima.block);
+	free(r->ima.pcm);
+	free(r);
+}
+
+struct wav_reader *
+wav_read_new(int fd, const struct container *c, struct wav_audio *o, char texto[WAV_TEXT],
+    bool *failedo)
+{
+	struct wav_reader *r = malloc(sizeof *r);
+	int error = errno;
+
+	*failedo = true;
+	if (r == NULL) {
+		snprintf(texto, WAV_TEXT, "%s", strerror(error));
+		return NULL;
+	}
+	memset(r, 0, offsetof(struct wav_reader, buffer));
+	r->container = *c;
+	r->error = SF_ERR_NO_ERROR;
+	r->mended.fd = fd;
+	r->mended.size = size_from_here(fd, &r->mended.start);
+	if (c->ima) {
+		if ((error = open_ima(r, fd, r->mended.size, o)) == 0)
+			return r;
+		snprintf(texto, WAV_TEXT, "%s", strerror(error));
+	} else {
+		if (open_sndfile(r, fd, r->mended.size, o))
+			return r;
+		*failedo = sf_error(NULL) == SF_ERR_SYSTEM;
+		snprintf(texto, WAV_TEXT, "%s", sf_strerror(NULL));
+	}
+	reader_free(r);
+	return NULL;
+}
+
+/* Decode the next block.  False: there is none, or it can't be read. */
+static bool
+next_block(struct wav_reader *r)
+{
+	const struct container *c = &r->container;
+	struct adpcm_state state[ADPCM_MAX_CHANNELS];
+	struct ima *ima = &r->ima;
+	bool damaged = false;
+	ssize_t n = fdio_read_full(ima->fd, ima->block,
+	    ima->left < c->block ? (size_t)ima->left : c->block);
+
+	if (n == -1) {
+		system_failed(r);
+		return false;
+	}
+	if (ima->left != CONTAINER_UNKNOWN)
+		ima->left -= (uint64_t)n;
+	ima->taken = 0;
+	ima->have = adpcm_decode(ADPCM_WAV, c->channels, c->block_samples, ima->block, (size_t)n,
+	    state, ima->pcm, &damaged);
+	return ima->have > 0;
+}
+
+static uint64_t
+read_ima(struct wav_reader *r, int16_t *pcm, uint64_t n)
+{
+	const size_t unit = r->channels;
+	struct ima *ima = &r->ima;
+	uint64_t done = 0;
+
+	if (n > ima->limit - r->samples)
+		n = ima->limit - r->samples;
+	while (
+	    done < n && r->error == SF_ERR_NO_ERROR && (ima->taken < ima->have || next_block(r))) {
+		uint32_t part = ima->have - ima->taken;
+
+		if (part > n - done)
+			part = (uint32_t)(n - done);
+		memcpy(pcm + done * unit, ima->pcm + ima->taken * unit, sizeof *pcm * part * unit);
+		ima->taken += part;
+		done += part;
+	}
+	r->samples += done;
+	return done;
 }
 
 static int16_t
@@ -483,6 +719,8 @@ wav_read(struct wav_reader *r, int16_t *pcm, uint64_t n)
 	uint64_t done = 0, most = r->floats ? FLOATS / r->channels : INT32_MAX;
 	sf_count_t got = 1;
 
+	if (r->snd == NULL)
+		return read_ima(r, pcm, n);
 	while (done < n && got > 0) {
 		sf_count_t part = (sf_count_t)(n - done < most ? n - done : most);
 		int16_t *out = pcm + done * r->channels;
@@ -524,7 +762,6 @@ wav_read_end(struct wav_reader *r, char texto[WAV_TEXT], bool *failedo)
 		    r->promised);
 	else
 		whole = true;
-	sf_close(r->snd);
-	free(r);
+	reader_free(r);
 	return whole;
 }

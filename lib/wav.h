@@ -7,6 +7,8 @@
 #ifndef EET_WAV_H
 #define EET_WAV_H
 
+#include "container.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -62,7 +64,8 @@ bool wav_pack_ima(uint8_t out[WAV_IMA_HEADER], uint32_t rate, unsigned channels,
     uint32_t block_samples, uint64_t samples);
 
 /*
- * ---- Any audio file that libsndfile knows, as 16-bit samples. ----
+ * ---- Any audio file that libsndfile knows, as 16-bit samples.  IMA ADPCM WAVs, whose short last
+ * blocks it would fill up with what it had before, are decoded here. ----
  */
 
 struct wav_reader;
@@ -83,12 +86,17 @@ struct wav_audio {
  */
 bool wav_read_needs_file(const uint8_t head[4]);
 
+/* What the header of the regular file on fd, which begins where that stands, says (container.h). */
+void wav_read_container(int fd, struct container *o);
+
 /*
  * Open what fd has from where it stands; a pipe will do for those formats that can be read
- * strictly forward.  fd stays the caller's.  NULL if that can't be, and texto says why;
+ * strictly forward.  fd stays the caller's.  c: what the header says, which has been patched where
+ * it comes through a pipe; it is not needed afterwards.  NULL if that can't be, and texto says why;
  * *failedo: because of the system.
  */
-struct wav_reader *wav_read_new(int fd, struct wav_audio *o, char texto[WAV_TEXT], bool *failedo);
+struct wav_reader *wav_read_new(int fd, const struct container *c, struct wav_audio *o,
+    char texto[WAV_TEXT], bool *failedo);
 
 /* Read up to n samples per channel, interleaved.  Returns how many there were; fewer at the end. */
 uint64_t wav_read(struct wav_reader *r, int16_t *pcm, uint64_t n);

@@ -284,6 +284,166 @@ records() {
 	[ ! -e none.wav ]
 }
 
+# sizes KIND RIFF DATA FILE [BEHIND]: a WAV (RF64, AU, AIFF, W64) of the samples in "audio" whose header
+# says these sizes, with a chunk behind its samples or not.
+sizes() {
+	/usr/bin/python3 - "$@" <<-'END'
+		import struct, sys
+		kind, riff, data, name = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+		pcm = open("audio", "rb").read()
+		fmt = struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16)
+		swapped = b"".join(pcm[i + 1:i - 1 if i else None:-1] for i in range(0, len(pcm), 2))
+		if kind in ("RIFF", "RF64"):
+		    head = kind.encode() + struct.pack("<I", min(riff, 0xFFFFFFFF)) + b"WAVE"
+		    if kind == "RF64":
+		        head += b"ds64" + struct.pack("<IQQQI", 28, riff, data, data // 2, 0)
+		    head += b"fmt " + fmt + b"data" + struct.pack("<I", data if kind == "RIFF" else 0xFFFFFFFF)
+		elif kind == "AU":
+		    head, pcm = b".snd" + struct.pack(">IIIII", 24, data, 3, 16000, 1), swapped
+		elif kind == "AIFF":
+		    head = b"FORM" + struct.pack(">I", riff) + b"AIFFCOMM"
+		    head += struct.pack(">IhIhHQ", 18, 1, data // 2, 16, 0x400C, 0xFA << 56)
+		    head += b"SSND" + struct.pack(">III", data + 8, 0, 0)
+		    pcm = swapped
+		else:
+		    guid = lambda s, t: s + bytes.fromhex(t)
+		    tail = "f3acd3118cd100c04f8edb8a"
+		    head = guid(b"riff", "2e91cf11a5d628db04c10000") + struct.pack("<Q", riff) + guid(
+		        b"wave", tail) + guid(b"fmt ", tail) + struct.pack("<Q", 40) + fmt[4:] + guid(
+		        b"data", tail) + struct.pack("<Q", data)
+		behind = b"LIST" + struct.pack("<I", 12) + b"INFOISFT\0\0\0\0" if len(sys.argv) > 5 else b""
+		open(name, "wb").write(head + pcm + behind)
+	END
+}
+
+@test "adpcm: files whose writer could not go back to their sizes are read to their end" {
+	local kind riff bytes unknown=4294967295 long=18446744073709551615
+
+	samples "$data/speech_8k.wav" | head -c 32000 > audio
+	eet-adpcm -e --raw -r 16000 -c 1 audio > expected.eet
+	while read -r kind riff bytes; do
+		echo "$kind $riff $bytes"
+		sizes "$kind" "$riff" "$bytes" in
+		eet-adpcm -e in | cmp - expected.eet
+		cat in | eet-adpcm -e | cmp - expected.eet
+		eet-adpcm -e -o file.wav in
+		cat in | eet-adpcm -e -o pipe.wav
+		cmp file.wav pipe.wav
+	done <<-END
+		RIFF 32036 32000
+		RIFF 0 0
+		RIFF 36 0
+		RIFF 32036 0
+		RIFF 0 32000
+		RIFF 36 32000
+		RIFF $unknown $unknown
+		RIFF $unknown 0
+		RIFF 0 $unknown
+		RIFF 2147479588 2147479552
+		RIFF 2147483684 2147483648
+		RF64 32072 32000
+		RF64 0 0
+		RF64 $long $long
+		RF64 0 $long
+		AU 0 32000
+		AU 0 0
+		AU 0 $unknown
+		AIFF 32046 32000
+		AIFF 46 0
+		AIFF 0 0
+		W64 32104 32024
+		W64 0 0
+		W64 104 24
+		W64 9223372036854775807 9223372036854775807
+	END
+
+	# A few samples; half a sample at the end; what is behind them is no sound.
+	head -c 5 audio > few && mv few audio
+	sizes RIFF 0 0 in
+	[ "$(eet-adpcm -e in | eet-adpcm -d --raw | wc -c)" = 4 ]
+	: > audio
+	for bytes in 0 $unknown; do
+		sizes RIFF "$bytes" "$bytes" in
+		run -0 --separate-stderr bash -c 'eet-adpcm -e in > out'
+		[[ $stderr == *"holds no samples" ]]
+	done
+	sizes RIFF 56 0 in behind
+	[ "$(eet-adpcm -q -e in | wc -c)" = 32 ]
+	[ "$(cat in | eet-adpcm -q -e | wc -c)" = 32 ]
+	head -c 3200 /dev/zero > audio # silence is sound
+	sizes RIFF 0 0 in
+	[ "$(eet-adpcm -e in | eet-adpcm -d --raw | wc -c)" = 3200 ]
+}
+
+@test "adpcm: files shorter than they say are 3, with what there is" {
+	local kind riff bytes
+
+	samples "$data/speech_8k.wav" | head -c 32000 > audio
+	eet-adpcm -e --raw -r 16000 -c 1 audio > expected.eet
+	while read -r kind riff bytes; do
+		echo "$kind $riff $bytes"
+		sizes "$kind" "$riff" "$bytes" in
+		run -3 bash -c 'eet-adpcm -e in > out'
+		cmp out expected.eet
+		run -3 bash -c 'cat in | eet-adpcm -e > out'
+		cmp out expected.eet
+	done <<-END
+		RIFF 32038 32002
+		RIFF 64036 64000
+		RF64 64072 64000
+		AU 0 64000
+		AIFF 64046 64000
+		W64 64104 64024
+	END
+	# Microsoft's ADPCM ends where its size says, or nobody can tell.
+	ffmpeg -v error -i "$data/speech_8k.wav" -c:a adpcm_ms -f wav - < /dev/null > ms.wav
+	run -3 --separate-stderr bash -c 'cat ms.wav | eet-adpcm -e'
+	[[ $stderr == *"can't be read from a pipe" ]]
+}
+
+@test "adpcm: files without samples are empty logs" {
+	local type
+
+	for type in ogg flac wav aiff au w64 caf; do
+		sox -n -r 16000 -c 1 -b 16 empty.$type trim 0 0
+		run -0 --separate-stderr bash -c "eet-adpcm -e empty.$type > out"
+		[[ $stderr == *"holds no samples" ]]
+		[ "$(size out)" = 32 ]
+	done
+}
+
+@test "adpcm: of an IMA ADPCM WAV, its fact chunk's samples come, and no others, whoever wrote it" {
+	local channels writer n bytes
+
+	for channels in 1 2; do
+		# A second and a few samples, which end in a block.
+		sox -D "$data/stereo_44k1.wav" song.wav channels $channels rate 16000 trim 0 16011s
+		sox -D song.wav -e ima-adpcm sox.wav
+		eet-adpcm -e -o ours.wav song.wav
+		for writer in sox ours; do
+			n=$(eet-adpcm -v -e $writer.wav 2>&1 > out | sed -n 's/.* \([0-9.]*\) s, blocks of.*/\1/p')
+			[ "$n" = 1.001 ]
+		done
+		# libsndfile's says half of it for stereo, ffmpeg's all that its blocks hold.
+		sndfile-convert -ima-adpcm song.wav sndfile.wav > /dev/null
+		ffmpeg -v error -y -i song.wav -c:a adpcm_ima_wav ffmpeg.wav < /dev/null
+		for writer in sndfile ffmpeg; do
+			n=$(eet-adpcm -q -e $writer.wav | eet-adpcm -q -d --raw | wc -c)
+			[ "$n" -ge $((2 * channels * 16011)) ]
+			[ "$n" -le $((2 * channels * (16011 + 2041))) ]
+		done
+		# Cut, and so the last block short: what it holds.  As a file, and through a pipe.
+		bytes=$((60 + 20 * 256 * channels + 100 * channels))
+		head -c $bytes ours.wav > cut.wav
+		run -3 bash -c 'eet-adpcm -e cut.wav > out'
+		run -3 bash -c 'cat cut.wav | eet-adpcm -e | cmp - out; exit ${PIPESTATUS[1]}'
+		# The log's last block has a multiple of 2 samples, or of 8.
+		n=$(($(eet-adpcm -q -d --raw out | wc -c) / 2 / channels))
+		[ $n -ge $((20 * 505 + 193)) ]
+		[ $n -lt $((20 * 505 + 193 + 8)) ]
+	done
+}
+
 @test "adpcm: limits of the format are told as usage" {
 	sox -n -r 8000 -c 65 wide.wav trim 0 0.01
 	run -2 --separate-stderr eet-adpcm -e wide.wav

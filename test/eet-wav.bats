@@ -286,7 +286,7 @@ for i in range(513):
 }
 
 @test "wav: a rotation among frames that are sent again changes nothing in the joined audio" {
-	local codec ts script first log
+	local codec ts script first log expected
 
 	for codec in pcm adpcm; do
 		for ts in 0 1769854500000; do
@@ -312,14 +312,17 @@ for i in range(513):
 
 	# However far it goes back, if its handshake is one connection's; each of a device without
 	# a clock is alike.
-	for ts in 0 1769854500000; do
+	while read -r ts expected; do
 		for first in "seq=0 count=2000" "seq=0 count=2001"; do
 			"$logs" frames <<< "0 OPEN 1 pcm n=10 ts=$ts
 				0 FRAME 1 $first step=0"
 		done > log
 		run -0 --separate-stderr eet-wav -o out.wav log
-		[ "$(soxi -s out.wav)" = $([ "$ts" = 0 ] && echo 40010 || echo 20010) ]
-	done
+		[ "$(soxi -s out.wav)" = "$expected" ]
+	done <<-END
+		0 40010
+		1769854500000 20010
+	END
 }
 
 @test "wav: what differs ends with 2, and what came before is written" {

@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -94,23 +95,64 @@ encode(struct source *src, int fd, struct wav_reader *r, unsigned ch, struct sam
 	return sound;
 }
 
+static size_t
+look(void *arg, uint64_t offset, uint8_t *buf, size_t len)
+{
+	struct source *src = arg;
+	size_t have;
+
+	if (offset > SOURCE_LOOK - len)
+		return 0;
+	have = source_peek(src, (size_t)offset + len);
+	have = have < offset ? 0 : have - (size_t)offset;
+	if (have > len)
+		have = len;
+	memcpy(buf, src->head + offset, have);
+	return have;
+}
+
+/*
+ * A descriptor for all of the source, and what its header says; that of a pipe's file becomes what it
+ * should.  -1: it can't be had, which was reported.
+ */
+static int
+open_source(struct source *src, struct container *o)
+{
+	int fd;
+
+	if (!src->regular) {
+		container_parse(look, src, CONTAINER_UNKNOWN, o);
+		container_patch(o, 0, src->head, src->head_len);
+	}
+	fd = source_descriptor(src);
+	if (fd != -1 && src->regular)
+		wav_read_container(fd, o);
+	return fd;
+}
+
 int
 audio_encode_file(const struct settings *set, struct source *src, struct out *out)
 {
 	int fd, status = CLI_OK;
+	struct container container = { 0 };
 	struct wav_audio audio;
 	struct wav_reader *r;
 	struct samples *s;
 	char text[WAV_TEXT];
 	bool failed, written, whole;
 
-	if (!src->regular && src->head_len == SOURCE_HEAD && wav_read_needs_file(src->head)) {
+	if (!src->regular && src->head_len >= SOURCE_HEAD && wav_read_needs_file(src->head)) {
 		cli_warnx("%s: MP3 can't be read from a pipe", src->label);
 		return CLI_EDATA;
 	}
-	if ((fd = source_descriptor(src)) == -1)
+	if ((fd = open_source(src, &container)) == -1)
 		return CLI_EFAIL;
-	if ((r = wav_read_new(fd, &audio, text, &failed)) == NULL) {
+	if (!src->regular && container.in_blocks && !container.ima &&
+	    container.size == CONTAINER_UNKNOWN) {
+		cli_warnx("%s: blocks of unknown number can't be read from a pipe", src->label);
+		return CLI_EDATA;
+	}
+	if ((r = wav_read_new(fd, &container, &audio, text, &failed)) == NULL) {
 		cli_warnx("%s: neither a log nor audio that can be read%s: %s", src->label,
 		    src->regular ? "" : " from a pipe", text);
 		return failed ? CLI_EFAIL : CLI_EDATA;
@@ -134,6 +176,10 @@ audio_encode_file(const struct settings *set, struct source *src, struct out *ou
 		cli_note(0, "%s: values too large for 16 bit, which are clipped: %" PRIu64,
 		    src->label, wav_read_clipped(r));
 	whole = wav_read_end(r, text, &failed);
+	if (whole && !src->regular && container_is_cut(&container, src->offset)) {
+		snprintf(text, sizeof text, "shorter than its header says");
+		whole = failed = false;
+	}
 	if (written && !whole && !src->stopped && src->error == 0) {
 		cli_warnx("%s: %s", src->label, text);
 		status = failed ? CLI_EFAIL : CLI_EDATA;

@@ -57,7 +57,7 @@ run(const struct settings *set, struct source *src, struct out *out)
 		return convert(set, src, out);
 	if (set->raw)
 		return audio_encode_raw(set, src, out);
-	source_peek(src);
+	source_peek(src, SOURCE_HEAD);
 	if (src->error != 0 || src->stopped)
 		return CLI_OK; /* source_close() has the say */
 	/* What is to be recovered is a log, however it begins. */

@@ -89,15 +89,16 @@ source_read(struct source *s, void *buf, size_t len)
 	return n;
 }
 
-void
-source_peek(struct source *s)
+size_t
+source_peek(struct source *s, size_t len)
 {
 	size_t n = 1;
 
-	while (s->head_len < SOURCE_HEAD && n > 0) {
-		n = read_on(s, s->head + s->head_len, SOURCE_HEAD - s->head_len);
+	while (s->head_len < len && n > 0) {
+		n = read_on(s, s->head + s->head_len, len - s->head_len);
 		s->head_len += n;
 	}
+	return s->head_len;
 }
 
 struct pump {

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { SOURCE_HEAD = 4 };
+enum { SOURCE_HEAD = 4, SOURCE_LOOK = 1 << 16 };
 
 struct source {
 	const char *label;
@@ -17,7 +17,7 @@ struct source {
 	uint64_t offset; /* how far it is read */
 	int error;       /* errno of a read that failed */
 	bool stopped;    /* by a signal, before the end */
-	uint8_t head[SOURCE_HEAD];
+	uint8_t head[SOURCE_LOOK];
 	size_t head_len;
 	int pump; /* the pipe into which all is copied; -1 */
 };
@@ -34,8 +34,11 @@ int source_close(struct source *s);
  */
 size_t source_read(struct source *s, void *buf, size_t len);
 
-/* Read the first bytes into s->head, for a look; there are fewer than SOURCE_HEAD at the end only. */
-void source_peek(struct source *s);
+/*
+ * Read the first len bytes (at most SOURCE_LOOK) into s->head, for a look, if they are not there.
+ * Returns how many there are: fewer at the end only.
+ */
+size_t source_peek(struct source *s, size_t len);
 
 /*
  * A descriptor to read all of it, the head included: a pipe if it is not a regular file, which a

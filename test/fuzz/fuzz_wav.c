@@ -71,7 +71,12 @@ read_file(const uint8_t *p, size_t size, bool through_pipe, uint64_t portion)
 {
 	struct reading o = { .hash = UINT64_C(0xcbf29ce484222325) };
 	int fd = file_of(p, size, through_pipe);
-	struct wav_reader *r = wav_read_new(fd, &o.audio, o.text, &(bool){ false });
+	struct container c;
+	struct wav_reader *r;
+
+	wav_read_container(fd, &c);
+	require(c.data <= size);
+	r = wav_read_new(fd, &c, &o.audio, o.text, &(bool){ false });
 
 	if (r != NULL) {
 		bool failed;

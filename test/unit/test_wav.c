@@ -1,4 +1,5 @@
 /* wav: headers byte for byte, what libsndfile reads back, and the errno of the real write. */
+#include "adpcm.h"
 #include "wav.h"
 
 #include "bytes.h"
@@ -461,6 +462,15 @@ ima_header(void **state)
 	assert_false(wav_pack_ima(header, 8000, 64, 2041, 1));
 }
 
+static struct wav_reader *
+read_new(int fd, struct wav_audio *o, char text[WAV_TEXT], bool *failedo)
+{
+	struct container c;
+
+	wav_read_container(fd, &c);
+	return wav_read_new(fd, &c, o, text, failedo);
+}
+
 /* Open what fd holds; it is to be read from the start. */
 static struct wav_reader *
 read_from_start(int fd, struct wav_audio *o)
@@ -470,7 +480,7 @@ read_from_start(int fd, struct wav_audio *o)
 	bool failed;
 
 	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	if ((r = wav_read_new(fd, o, text, &failed)) == NULL)
+	if ((r = read_new(fd, o, text, &failed)) == NULL)
 		fail_msg("%s", text);
 	return r;
 }
@@ -495,6 +505,52 @@ file_of(int format, int channels, const double *values, sf_count_t n)
 	}
 	sf_close(snd);
 	return fd;
+}
+
+/*
+ * IMA ADPCM of five channels, more than libsndfile reads, in portions that end anywhere: two blocks
+ * and one that is short, of which the fact chunk leaves out some.
+ */
+static void
+reads_ima(void **state)
+{
+	enum { CH = 5, N = 17, BLOCK = CH * 12, ALL = N + N + 9 };
+	uint8_t file[WAV_IMA_HEADER + 3 * BLOCK];
+	int16_t expected[ALL * CH], pcm[ALL * CH + CH];
+	struct adpcm_state s[CH];
+	struct wav_audio audio;
+	struct wav_reader *r;
+	char text[WAV_TEXT];
+	bool failed, damaged = false;
+	uint64_t at, n;
+	int fd = temp_file();
+
+	(void)state;
+	assert_true(wav_pack_ima(file, 8000, CH, N, ALL));
+	le32_store(file + 56, 2 * BLOCK + CH * 8);
+	for (size_t i = 0; i < 3 * BLOCK; i++)
+		file[WAV_IMA_HEADER + i] =
+		    i % BLOCK < CH * 4 && i % 4 > 1 ? (i % 4 == 2 ? 40 : 0) : (uint8_t)(i * 37);
+	for (int i = 0; i < 3; i++)
+		adpcm_decode(ADPCM_WAV, CH, N, file + WAV_IMA_HEADER + i * BLOCK,
+		    i < 2 ? BLOCK : CH * 8, s, expected + (size_t)i * N * CH, &damaged);
+	assert_int_equal(pwrite(fd, file, WAV_IMA_HEADER + 2 * BLOCK + CH * 8, 0),
+	    WAV_IMA_HEADER + 2 * BLOCK + CH * 8);
+	for (uint64_t portion = 1; portion <= ALL + 1; portion += 5)
+		for (uint32_t fact = ALL - 8; fact <= ALL; fact += 8) {
+			le32_store(file, fact);
+			assert_int_equal(pwrite(fd, file, 4, 48), 4);
+			r = read_from_start(fd, &audio);
+			assert_int_equal(audio.samples, fact);
+			assert_int_equal(audio.rate, 8000);
+			assert_int_equal(audio.channels, CH);
+			for (at = 0; (n = wav_read(r, pcm + at * CH, portion)) > 0; at += n)
+				assert_in_range(at + n, 1, fact);
+			assert_int_equal(at, fact);
+			assert_memory_equal(pcm, expected, sizeof *pcm * CH * fact);
+			assert_true(wav_read_end(r, text, &failed));
+		}
+	close(fd);
 }
 
 static void
@@ -597,7 +653,7 @@ reads_what_is_not_whole(void **state)
 	assert_int_equal(pread(fd, bytes, sizeof bytes, 0), sizeof bytes);
 	assert_int_equal(write(fds[1], bytes, sizeof bytes), sizeof bytes);
 	close(fds[1]);
-	assert_non_null(r = wav_read_new(fds[0], &audio, text, &failed));
+	assert_non_null(r = read_new(fds[0], &audio, text, &failed));
 	assert_int_equal(audio.samples, 200);
 	assert_int_equal(wav_read(r, pcm, 200), 128);
 	assert_false(wav_read_end(r, text, &failed));
@@ -622,11 +678,11 @@ reads_what_is_not_whole(void **state)
 	/* No audio at all; nothing that can be read. */
 	assert_int_equal(pwrite(fd, "no audio", 8, 0), 8);
 	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	assert_null(wav_read_new(fd, &audio, text, &failed));
+	assert_null(read_new(fd, &audio, text, &failed));
 	assert_false(failed);
 	assert_true(text[0] != '\0');
 	close(fd);
-	assert_null(wav_read_new(fd, &audio, text, &failed));
+	assert_null(read_new(fd, &audio, text, &failed));
 	assert_true(failed);
 }
 
@@ -646,6 +702,7 @@ main(void)
 		cmocka_unit_test(flush_is_immediate),
 		cmocka_unit_test(real_errors),
 		cmocka_unit_test(ima_header),
+		cmocka_unit_test(reads_ima),
 		cmocka_unit_test(reads_any_format),
 		cmocka_unit_test(reads_floats_in_pieces),
 		cmocka_unit_test(reads_what_is_not_whole),
