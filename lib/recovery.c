@@ -274,6 +274,24 @@ placed(void *arg, const struct name *n)
 	upkeep_placed(arg, n);
 }
 
+/* Has the first job's segment, which had its name before, been removed meanwhile?  Then it is done. */
+static bool
+has_gone(struct recovery *rc, int e)
+{
+	struct stat st;
+	char file[NAME_FILE_SIZE];
+
+	if (e != ENOENT || rc->n_jobs == 0 || !rc->jobs[0]->segment.is_complete)
+		return false;
+	name_file(&rc->jobs[0]->segment.name, ".eet", file);
+	if (fstatat(rc->dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return false;
+	completer_free_job(rc->jobs[0]);
+	rc->n_jobs--;
+	memmove(rc->jobs, rc->jobs + 1, rc->n_jobs * sizeof *rc->jobs);
+	return true;
+}
+
 static int
 run_jobs(struct recovery *rc)
 {
@@ -293,6 +311,8 @@ run_jobs(struct recovery *rc)
 		rc->n_jobs -= n;
 		memmove(rc->jobs, rc->jobs + n, rc->n_jobs * sizeof *rc->jobs);
 		errno = e;
+		if (status == -1 && has_gone(rc, e))
+			continue;
 		if (status == 0 || (e != ENOSPC && e != EDQUOT))
 			return status;
 		say_full(rc, e);
