@@ -247,30 +247,72 @@ resume(const char *path, int fd, uint64_t size, uint32_t *sessiono)
 	return status;
 }
 
-int
-capture_open(const char *path, bool append, uint32_t *sessiono)
+/* Open it for writing at its end.  The descriptor; -1: said why. */
+static int
+open_file(const char *path, struct stat *o)
 {
-	struct stat st;
 	/* O_NONBLOCK is for FIFOs: without a reader the open fails instead of waiting. */
 	int fd =
 	    open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
 
-	if (fd == -1 || fstat(fd, &st) == -1) {
+	if (fd != -1 && fstat(fd, o) == 0)
+		return fd;
+	cli_warn("%s", path);
+	if (fd != -1)
+		close(fd);
+	return -1;
+}
+
+/* Lock it against other writers.  False: said why not. */
+static bool
+lock(const char *path, int fd)
+{
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return true;
+	if (errno == EWOULDBLOCK)
+		cli_warnx("%s: another program is writing it", path);
+	else
 		cli_warn("%s", path);
-		return -1;
-	}
-	if (!S_ISREG(st.st_mode))
+	return false;
+}
+
+int
+capture_open(const char *path, bool append, uint32_t *sessiono)
+{
+	struct stat st;
+	int fd = open_file(path, &st);
+
+	if (fd == -1 || !S_ISREG(st.st_mode))
 		return fd;
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
-		if (errno == EWOULDBLOCK)
-			cli_warnx("%s: another program is writing it", path);
-		else
-			cli_warn("%s", path);
-	} else if (st.st_size > 0 && !append) {
+	if (!lock(path, fd))
+		goto refused;
+	if (st.st_size > 0 && !append)
 		cli_warnx("%s: not empty: --append goes on with it", path);
-	} else if (st.st_size == 0 || resume(path, fd, (uint64_t)st.st_size, sessiono) == 0) {
+	else if (st.st_size == 0 || resume(path, fd, (uint64_t)st.st_size, sessiono) == 0)
 		return fd;
-	}
+refused:
 	close(fd);
+	return -1;
+}
+
+int
+capture_reopen(const char *path, int fd)
+{
+	struct stat old, st;
+	int again;
+
+	if (fstat(fd, &old) == 0 && stat(path, &st) == 0 && st.st_dev == old.st_dev &&
+	    st.st_ino == old.st_ino)
+		return fd;
+	if ((again = open_file(path, &st)) == -1)
+		return -1;
+	if (!S_ISREG(st.st_mode))
+		cli_warnx("%s: not a regular file", path);
+	else if (lock(path, again)) {
+		if (st.st_size == 0)
+			return again;
+		cli_warnx("%s: not empty, and not a file of this run", path);
+	}
+	close(again);
 	return -1;
 }

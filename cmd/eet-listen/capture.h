@@ -14,4 +14,10 @@
  */
 int capture_open(const char *path, bool append, uint32_t *sessiono);
 
+/*
+ * Open FILE again, which is written as fd: a new or empty file, locked, is taken.  Returns its
+ * descriptor; fd if FILE is still that file; -1: said why, and fd can be written on.
+ */
+int capture_reopen(const char *path, int fd);
+
 #endif

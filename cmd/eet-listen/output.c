@@ -1,13 +1,18 @@
 /* See output.h. */
 #include "output.h"
 
+#include "bytes.h"
+#include "capture.h"
 #include "cli.h"
 #include "clock.h"
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	/*
@@ -23,6 +28,33 @@ static void
 on_retry(uv_timer_t *timer)
 {
 	output_turn(timer->data);
+}
+
+/* Tell what has become of a capture. */
+static void
+look_at_capture(struct output *o)
+{
+	const struct writer *w = o->writer;
+
+	if (w->emptied != o->said_emptied)
+		cli_warnx(
+		    "%s: emptied, or cut, by another program: it begins anew, with the sessions that "
+		    "are open",
+		    w->name);
+	o->said_emptied = w->emptied;
+	if (w->place == o->said_place)
+		return;
+	o->said_place = w->place;
+	if (w->place == WRITER_REMOVED)
+		cli_warnx("%s: removed: what is recorded is lost until SIGHUP creates it anew",
+		    w->name);
+	else if (w->place == WRITER_MOVED)
+		cli_warnx(
+		    "%s: moved or replaced: recording goes on in the old file until SIGHUP reopens "
+		    "it",
+		    w->name);
+	else
+		cli_note(0, "%s: in its place", w->name);
 }
 
 /* What the writer has to be told about. */
@@ -41,6 +73,7 @@ look_at_writer(struct output *o)
 	else if (!w->full && o->said_full && w->error == 0)
 		cli_note(0, "%s: there is space on the disk again", w->name);
 	o->said_full = w->full;
+	look_at_capture(o);
 }
 
 /* See how far the sinks have come. */
@@ -51,6 +84,7 @@ look(struct output *o)
 
 	if (o->writer != NULL) {
 		look_at_writer(o);
+		opens_forget(&o->opens, o->writer->error != 0 ? UINT64_MAX : o->writer->position);
 		if (o->writer->error == 0 && o->writer->position < done)
 			done = o->writer->position;
 	}
@@ -83,8 +117,25 @@ output_init(struct output *o, uv_loop_t *loop, bool raw)
 {
 	memset(o, 0, sizeof *o);
 	o->raw = raw;
+	opens_init(&o->opens);
 	uv_timer_init(loop, &o->retry);
 	o->retry.data = o;
+}
+
+/* What a capture begins with whose first record from the queue is that at position. */
+static uint8_t *
+begin_capture(void *arg, uint64_t position, size_t *leno)
+{
+	const struct output *o = arg;
+	const struct queue_block *b;
+	uint64_t now = clock_record();
+
+	/* No time may be after those of the records that still wait. */
+	if (!o->raw && position < o->queue.end) {
+		b = queue_at(&o->queue, position);
+		now = le64_load(b->data + (position - b->start) + 16);
+	}
+	return opens_records(&o->opens, position, now, leno);
 }
 
 int
@@ -94,6 +145,7 @@ output_to(struct output *o, uv_loop_t *loop, int fd, bool own, const char *name)
 		return -1;
 	o->writer = &o->writer_room;
 	o->writer->progress = on_progress;
+	o->writer->begin = begin_capture;
 	o->writer->arg = o;
 	return 0;
 }
@@ -128,6 +180,12 @@ appended(struct output *o)
 	}
 }
 
+static bool
+captures(const struct output *o)
+{
+	return o->writer != NULL && o->writer->capture && o->writer->error == 0;
+}
+
 void
 output_open(struct output *o, uint32_t session, const uint8_t handshake[WIRE_HANDSHAKE_SIZE],
     const char *peer, const char *tag)
@@ -136,11 +194,14 @@ output_open(struct output *o, uint32_t session, const uint8_t handshake[WIRE_HAN
 	size_t len;
 
 	if (o->raw) {
-		memcpy(queue_add(&o->queue, WIRE_HANDSHAKE_SIZE), handshake, WIRE_HANDSHAKE_SIZE);
+		len = WIRE_HANDSHAKE_SIZE;
+		memcpy(buf, handshake, len);
 	} else {
 		len = log_pack_open(buf, session, clock_record(), handshake, peer, tag);
-		memcpy(queue_add(&o->queue, len), buf, len);
 	}
+	memcpy(queue_add(&o->queue, len), buf, len);
+	if (captures(o))
+		opens_add(&o->opens, session, o->queue.end, buf, len);
 	appended(o);
 }
 
@@ -162,11 +223,13 @@ output_close(struct output *o, uint32_t session, uint16_t code, const char *reas
 	uint8_t buf[LOG_MAX_CLOSE];
 	size_t len;
 
-	if (o->raw)
-		return;
-	len = log_pack_close(buf, session, clock_record(), code, reason, strlen(reason));
-	memcpy(queue_add(&o->queue, len), buf, len);
-	appended(o);
+	if (!o->raw) {
+		len = log_pack_close(buf, session, clock_record(), code, reason, strlen(reason));
+		memcpy(queue_add(&o->queue, len), buf, len);
+	}
+	opens_close(&o->opens, session, o->queue.end);
+	if (!o->raw)
+		appended(o);
 }
 
 /* A record without a session and a body. */
@@ -185,10 +248,66 @@ output_tick(struct output *o)
 	mark(o, LOG_KIND_TICK);
 }
 
+/* A file that is being synced, after which it is closed. */
+struct sync {
+	uv_fs_t request; /* first: what is freed */
+	struct output *output;
+	int fd;
+};
+
+static void
+on_synced(uv_fs_t *request)
+{
+	struct sync *sync = request->data;
+	struct output *o = sync->output;
+
+	if (request->result < 0) {
+		errno = (int)-request->result;
+		cli_warn("%s", o->writer->name);
+		o->sync_failed = true;
+	}
+	close(sync->fd);
+	o->syncing--;
+	uv_fs_req_cleanup(request);
+	free(sync);
+}
+
+/* Sync fd and close it, while the loop goes on. */
+static void
+sync_and_close(struct output *o, int fd)
+{
+	struct sync *sync = malloc(sizeof *sync);
+
+	if (sync == NULL)
+		cli_die(CLI_EFAIL, "%s", o->writer->name);
+	*sync = (struct sync){ .output = o, .fd = fd };
+	sync->request.data = sync;
+	o->syncing++;
+	uv_fs_fsync(o->retry.loop, &sync->request, fd, on_synced);
+}
+
 void
 output_rotate(struct output *o)
 {
+	struct writer *w = o->writer;
+	int fd, old;
+
 	mark(o, LOG_KIND_ROTATE);
+	if (!captures(o))
+		return;
+	writer_write(w);
+	look(o);
+	if (w->error != 0)
+		return;
+	if ((fd = capture_reopen(w->name, w->fd)) == -1) {
+		cli_warnx("%s: recording goes on in the old file", w->name);
+		return;
+	}
+	old = fd != w->fd ? writer_reopen(w, fd) : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (old != -1)
+		sync_and_close(o, old);
+	o->said_place = w->place;
+	output_turn(o);
 }
 
 void
@@ -230,7 +349,8 @@ output_full(const struct output *o)
 static bool
 writing(const struct output *o)
 {
-	return o->writer != NULL && o->writer->error == 0 && o->writer->position < o->queue.end;
+	return o->writer != NULL && o->writer->error == 0 &&
+	    (o->writer->head != NULL || o->writer->position < o->queue.end);
 }
 
 bool
@@ -255,7 +375,8 @@ output_use_reserve(struct output *o)
 bool
 output_done(struct output *o)
 {
-	return !writing(o) && (o->store == NULL || o->store->failed || store_done(o->store));
+	return !writing(o) && o->syncing == 0 &&
+	    (o->store == NULL || o->store->failed || store_done(o->store));
 }
 
 const char *
@@ -265,6 +386,8 @@ output_trouble(const struct output *o)
 		return "the output is gone";
 	if (output_full(o))
 		return "the disk is full";
+	if (o->writer != NULL && o->writer->place == WRITER_REMOVED)
+		return "the capture was removed";
 	return NULL;
 }
 
@@ -300,11 +423,16 @@ output_close_sinks(struct output *o)
 			cli_warn("%s", o->writer->name);
 			status = CLI_EFAIL;
 		}
+		look_at_capture(o);
+		if (o->writer->place != WRITER_IN_PLACE || o->sync_failed)
+			status = CLI_EFAIL;
+		else if (status == CLI_OK && o->writer->emptied > 0)
+			status = CLI_EDATA;
 	}
 	if (o->store != NULL) {
 		say_lost(o->store_name, o->queue.end - o->store->position);
 		closed = store_close(o->store);
-		if (status == CLI_OK)
+		if (status == CLI_OK || closed == CLI_EFAIL)
 			status = closed;
 	}
 	return status;
@@ -314,4 +442,5 @@ void
 output_free(struct output *o)
 {
 	queue_free(&o->queue);
+	opens_free(&o->opens);
 }

@@ -8,6 +8,7 @@
 #ifndef EET_LISTEN_OUTPUT_H
 #define EET_LISTEN_OUTPUT_H
 
+#include "opens.h"
 #include "queue.h"
 #include "store.h"
 #include "wire.h"
@@ -38,6 +39,11 @@ struct output {
 	uint64_t stored;      /* the position that all sinks have reached */
 	bool failed;          /* for good, and said so */
 	bool said_full;
+	struct opens opens; /* while there is a capture */
+	size_t syncing;     /* old files of it */
+	bool sync_failed;
+	unsigned said_emptied;
+	enum writer_place said_place;
 };
 
 void output_init(struct output *o, uv_loop_t *loop, bool raw);
@@ -54,6 +60,11 @@ void output_open(struct output *o, uint32_t session, const uint8_t handshake[WIR
 void output_frame(struct output *o, uint32_t session, const uint8_t *frame, size_t len);
 void output_close(struct output *o, uint32_t session, uint16_t code, const char *reason);
 void output_tick(struct output *o);
+
+/*
+ * All segments end; a capture is synced, and reopened unless its name is still its own: what follows
+ * goes to the new file, after the OPENs of the sessions that are open.
+ */
 void output_rotate(struct output *o);
 
 /* The end of a turn: hand everything to the sinks that they take now. */
