@@ -16,7 +16,7 @@
 enum {
 	/* A gap longer than that is reported, not filled. */
 	PCM_MAX_SILENCE_SECONDS = 60,
-	PCM_MAX_SILENCE_BYTES = 64 << 20
+	PCM_MAX_SILENCE_BYTES = 16 << 20
 };
 
 struct pcm_levels {

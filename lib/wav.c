@@ -28,6 +28,7 @@ enum {
 	DATA_SIZE = 40,
 	MAX_HEADER = 128, /* RF64: 104 */
 	BUFFER = 64 * 1024,
+	HOLE = 8192, /* less is not worth the calls */
 };
 
 struct wav_writer {
@@ -39,6 +40,8 @@ struct wav_writer {
 	bool riff; /* else RF64 */
 	uint64_t announced;
 	uint64_t samples;
+	bool holes;       /* fd can have them */
+	uint64_t silence; /* bytes that are to come before what is written next */
 	bool header_done; /* what libsndfile writes over it later is dropped */
 	sf_count_t size;  /* of the whole file to be */
 	sf_count_t pos;   /* where libsndfile believes it is */
@@ -91,6 +94,44 @@ put(struct wav_writer *w, const uint8_t *p, size_t len)
 	memcpy(w->buffer + w->len, p, len);
 	w->len += len;
 	return w->error == 0 ? 0 : -1;
+}
+
+/* Make the file longer by n bytes that are not written.  False: it can't be, and is what it was. */
+static bool
+skip(struct wav_writer *w, uint64_t n)
+{
+	struct stat st;
+	off_t here = lseek(w->fd, 0, SEEK_CUR);
+
+	return here != -1 && fstat(w->fd, &st) == 0 && st.st_size <= here &&
+	    n <= (uint64_t)(INT64_MAX - here) && ftruncate(w->fd, here + (off_t)n) == 0 &&
+	    lseek(w->fd, here + (off_t)n, SEEK_SET) != -1;
+}
+
+/* Write the silence so far. */
+static int
+put_silence(struct wav_writer *w)
+{
+	static const uint8_t zeros[4096];
+	uint64_t n = w->silence;
+	int status = 0;
+
+	w->silence = 0;
+	if (w->holes && n >= HOLE) {
+		if (flush_buffer(w) == -1)
+			return -1;
+		errno = 0;
+		if (skip(w, n))
+			return 0;
+		if (errno == EFBIG || errno == ENOSPC || errno == EDQUOT) {
+			w->error = errno;
+			return -1;
+		}
+		w->holes = false;
+	}
+	for (; status == 0 && n > 0; n -= n < sizeof zeros ? n : sizeof zeros)
+		status = put(w, zeros, n < sizeof zeros ? (size_t)n : sizeof zeros);
+	return status;
 }
 
 static sf_count_t
@@ -156,6 +197,14 @@ static SF_VIRTUAL_IO vio = {
 	.tell = vio_tell,
 };
 
+static bool
+can_have_holes(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (fcntl(fd, F_GETFL) & O_APPEND) == 0;
+}
+
 /* A writer whose header is final and not in the buffer yet. */
 static struct wav_writer *
 begin(int fd, uint32_t rate, unsigned channels, uint64_t samples, bool riff)
@@ -177,6 +226,7 @@ begin(int fd, uint32_t rate, unsigned channels, uint64_t samples, bool riff)
 	w->channels = channels;
 	w->riff = riff;
 	w->announced = samples;
+	w->holes = can_have_holes(fd);
 	if ((w->snd = sf_open_virtual(&vio, SFM_WRITE, &info, w)) == NULL) {
 		errno = sf_error(NULL) == SF_ERR_SYSTEM ? ENOMEM : EINVAL;
 		free(w);
@@ -214,7 +264,7 @@ wav_new(int fd, uint32_t rate, unsigned channels, uint64_t samples)
 int
 wav_write(struct wav_writer *w, const int16_t *pcm, uint64_t n)
 {
-	if (sf_writef_short(w->snd, pcm, (sf_count_t)n) == (sf_count_t)n) {
+	if (put_silence(w) == 0 && sf_writef_short(w->snd, pcm, (sf_count_t)n) == (sf_count_t)n) {
 		w->samples += n;
 		return 0;
 	}
@@ -227,23 +277,32 @@ wav_write(struct wav_writer *w, const int16_t *pcm, uint64_t n)
 int
 wav_silence(struct wav_writer *w, uint64_t n)
 {
-	static const int16_t zeros[8192];
-	uint64_t most = 8192 / w->channels;
+	uint64_t most = (INT64_MAX - w->silence) / (2 * w->channels);
 
-	while (n > 0) {
-		uint64_t part = n < most ? n : most;
-
-		if (wav_write(w, zeros, part) == -1)
-			return -1;
-		n -= part;
+	if (w->error == 0 && n > most)
+		w->error = EFBIG;
+	if (w->error != 0) {
+		errno = w->error;
+		return -1;
 	}
+	/* libsndfile is told nothing: the header, which it would correct, is final. */
+	w->silence += 2 * w->channels * n;
+	w->samples += n;
+	w->pos += (sf_count_t)(2 * w->channels * n);
 	return 0;
+}
+
+/* All that came goes out. */
+static int
+flush_all(struct wav_writer *w)
+{
+	return put_silence(w) == -1 ? -1 : flush_buffer(w);
 }
 
 int
 wav_flush(struct wav_writer *w)
 {
-	if (flush_buffer(w) == -1) {
+	if (flush_all(w) == -1) {
 		errno = w->error;
 		return -1;
 	}
@@ -266,7 +325,7 @@ end(struct wav_writer *w)
 int
 wav_end(struct wav_writer *w)
 {
-	flush_buffer(w);
+	flush_all(w);
 	if (w->error == 0 && w->announced != WAV_UNKNOWN && w->samples != w->announced)
 		w->error = EINVAL;
 	return end(w);
@@ -298,7 +357,7 @@ wav_cut(struct wav_writer *w)
 {
 	if (w->announced == WAV_UNKNOWN || w->samples == w->announced)
 		return wav_end(w);
-	if (flush_buffer(w) == 0)
+	if (flush_all(w) == 0)
 		w->error = rewrite_header(w);
 	return end(w);
 }

@@ -27,7 +27,11 @@ struct wav_writer *wav_new(int fd, uint32_t rate, unsigned channels, uint64_t sa
 /* Write n samples per channel, interleaved.  0, or -1 with errno (the write's own). */
 int wav_write(struct wav_writer *w, const int16_t *pcm, uint64_t n);
 
-/* Write n samples per channel of silence. */
+/*
+ * Write n samples per channel of silence: where fd is a regular file that ends there and is not for
+ * appending, as a hole, so that it takes no space where the file system can do that.  It may fail
+ * later, as other writes do.
+ */
 int wav_silence(struct wav_writer *w, uint64_t n);
 
 /* Hand everything so far to the kernel, the header included.  0, or -1 with errno. */

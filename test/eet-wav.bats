@@ -262,6 +262,36 @@ for i in range(513):
 	[ "$(samples out.wav | wc -c)" = 960 ]
 }
 
+@test "wav: a few bytes that claim gaps become no megabytes on the disk" {
+	local file
+
+	# Frames of a sample, each 8 MiB after the one before; then frames without any.
+	"$logs" mux > all.mux <<-'END'
+		0 OPEN 1 pcm id=7 rate=768000 ch=64 n=65535
+		0 FRAME 1 seq=0 len=1
+		0 FRAME 1 seq=2 len=1
+		0 FRAME 1 seq=4 len=1
+		0 FRAME 1 seq=6 len=0
+		0 FRAME 1 seq=8 len=0
+		0 CLOSE 1 1000
+	END
+	eet-rotate -q -t 0 out < all.mux
+	eet-wav -q -o file.wav all.mux
+	eet-wav -q -d dir all.mux
+	eet-wav -q all.mux > redirected.wav
+	eet-wav -q all.mux | cat > dense.wav
+	eet-wav -q all.mux >> appended.wav
+	for file in out/*.wav file.wav dir/*.wav redirected.wav appended.wav; do
+		cmp "$file" dense.wav
+	done
+	[ "$(size dense.wav)" = $((44 + 128 * (4 * 65535 + 3))) ]
+	sync -f .
+	[ "$(stat -c %b dense.wav)" -gt 60000 ]
+	for file in out/*.wav file.wav dir/*.wav redirected.wav; do
+		[ "$(stat -c %b "$file")" -le 128 ]
+	done
+}
+
 @test "wav: repeats are left out, restarts begin again" {
 	run -0 --separate-stderr eet-wav -v -o out.wav "$golden/repeat-restart.eet"
 	[[ $stderr == *"seq 5008, "*": a repeat, left out"* ]]

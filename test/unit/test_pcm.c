@@ -143,20 +143,20 @@ long_gaps_stay(void **state)
 	assert_int_equal(quiet(&t, 6002 + 0x7fffffffu).silence, 0);
 	assert_int_equal(t.p.unfilled, 2);
 
-	/* 64 MiB of PCM are 524288 samples of 64 channels: 8 frames of 65535, but not 9. */
+	/* 16 MiB of PCM are 131072 samples of 64 channels: 2 frames of 65535, but not 3. */
 	h.sample_rate = 768000;
 	h.channels = 64;
 	h.frame_samples = 65535;
 	begin(&t, &h, ADPCM_STATE, true);
 	frame(&t, 0, "", 0);
-	assert_int_equal(frame(&t, 9, "", 0).silence, 8 * 65535);
-	assert_int_equal(frame(&t, 19, "", 0).silence, 0);
+	assert_int_equal(frame(&t, 3, "", 0).silence, 2 * 65535);
+	assert_int_equal(frame(&t, 7, "", 0).silence, 0);
 	assert_int_equal(t.p.unfilled, 1);
-	h.frame_samples = 32768; /* exactly 64 MiB: 16 frames */
+	h.frame_samples = 32768; /* exactly 16 MiB: 4 frames */
 	begin(&t, &h, ADPCM_STATE, true);
 	frame(&t, 0, "", 0);
-	assert_int_equal(frame(&t, 17, "", 0).silence, 524288);
-	assert_int_equal(frame(&t, 35, "", 0).silence, 0);
+	assert_int_equal(frame(&t, 5, "", 0).silence, 131072);
+	assert_int_equal(frame(&t, 11, "", 0).silence, 0);
 
 	/* The largest gap there is. */
 	h.frame_samples = 65535;

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -202,6 +203,106 @@ roundtrip(void **state)
 		sf_close(snd);
 		close(fd);
 	}
+}
+
+/* So much silence, a sample, so much again, after what fd has; the same bytes as through a pipe. */
+static void
+write_silence(int fd, uint64_t before, uint64_t behind)
+{
+	static const int16_t sample = 0x1234;
+	struct wav_writer *w = wav_new(fd, 8000, 1, before + 1 + behind);
+
+	assert_non_null(w);
+	for (uint64_t part = 0; part < 2; part++) /* in two calls, with nothing between them */
+		assert_int_equal(wav_silence(w, before / 2), 0);
+	assert_int_equal(wav_write(w, &sample, 1), 0);
+	assert_int_equal(wav_silence(w, behind), 0);
+	assert_int_equal(wav_end(w), 0);
+}
+
+static blkcnt_t
+blocks(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fsync(fd), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_blocks;
+}
+
+/* In a file that ends where it is written, silence takes no space, and reads as zeros all the same. */
+static void
+silence_is_holes(void **state)
+{
+	enum { MANY = 1 << 20, SIZE = RIFF_HEADER + 4 * MANY + 2 };
+	uint8_t *bytes = malloc(SIZE + 1);
+	int fd = temp_file();
+
+	(void)state;
+	assert_non_null(bytes);
+	write_silence(fd, MANY, MANY);
+	assert_in_range(blocks(fd), 1, 64);
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), SIZE);
+	assert_int_equal(pread(fd, bytes, SIZE + 1, 0), SIZE);
+	for (size_t i = RIFF_HEADER; i < SIZE; i++)
+		assert_int_equal(bytes[i],
+		    i == RIFF_HEADER + 2 * MANY           ? 0x34
+			: i == RIFF_HEADER + 2 * MANY + 1 ? 0x12
+							  : 0);
+
+	/* After what is there; over what is there, which is not to be heard. */
+	assert_int_equal(lseek(fd, 3, SEEK_SET), 3);
+	memset(bytes, 0x55, SIZE);
+	assert_int_equal(pwrite(fd, bytes, SIZE, 0), SIZE);
+	write_silence(fd, 50000, 50000);
+	assert_int_equal(pread(fd, bytes, SIZE, 0), SIZE);
+	for (size_t i = 3 + RIFF_HEADER; i < 3 + RIFF_HEADER + 200002; i++)
+		assert_true(bytes[i] == 0 || (i - 3 - RIFF_HEADER) / 2 == 50000);
+	assert_int_equal(bytes[3 + RIFF_HEADER + 200002], 0x55);
+
+	/* Appending: the end is wherever others have put it. */
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, O_APPEND), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	write_silence(fd, 50000, 50000);
+	assert_int_equal(lseek(fd, 0, SEEK_END), RIFF_HEADER + 200002);
+	close(fd);
+	free(bytes);
+}
+
+/* What the file system can't hold is told as that, wherever it is met. */
+static void
+too_large_for_the_file_system(void **state)
+{
+	struct rlimit before, limit;
+	int fd = temp_file();
+	struct wav_writer *w;
+	int16_t sample = 1;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	limit = before;
+	limit.rlim_cur = 1 << 20;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	for (int end = 0; end < 2; end++) {
+		assert_int_equal(ftruncate(fd, 0), 0);
+		assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+		w = wav_new(fd, 8000, 1, (1 << 20) + 1);
+		assert_non_null(w);
+		assert_int_equal(wav_silence(w, 1 << 20), 0);
+		errno = 0;
+		if (end == 0) {
+			assert_int_equal(wav_write(w, &sample, 1), -1);
+			assert_int_equal(errno, EFBIG);
+		}
+		assert_int_equal(wav_end(w), -1);
+		assert_int_equal(errno, EFBIG);
+		assert_in_range(lseek(fd, 0, SEEK_END), 0, RIFF_HEADER);
+	}
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	signal(SIGXFSZ, SIG_DFL);
+	close(fd);
 }
 
 /* The WAV is what libsndfile would have made of a file of its own. */
@@ -695,6 +796,8 @@ main(void)
 		cmocka_unit_test(boundary),
 		cmocka_unit_test(beyond_4gib),
 		cmocka_unit_test(roundtrip),
+		cmocka_unit_test(silence_is_holes),
+		cmocka_unit_test(too_large_for_the_file_system),
 		cmocka_unit_test(as_libsndfile_does),
 		cmocka_unit_test(not_as_many_as_announced),
 		cmocka_unit_test(cut),
