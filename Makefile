@@ -62,6 +62,7 @@ $(UNITS) $(FUZZERS) $(LOADS): %: %.o $B/libeet.a
 
 # What clients send, and what a log holds, goes through these parts of the server.
 $B/test/unit/test_capture: $B/cmd/eet-listen/capture.o
+$B/test/unit/test_opens: $B/cmd/eet-listen/opens.o
 $B/test/unit/test_writer: $(addprefix $B/cmd/eet-listen/,writer.o queue.o clock.o)
 $B/test/unit/test_writer: LDLIBS += -luv
 $B/test/fuzz/fuzz_audio: $B/cmd/eet-listen/audio.o
