@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static bool refuse(struct wire_fault *fo, enum wire_close code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -243,9 +244,13 @@ alphanumeric(char c)
 bool
 wire_tag_valid(const char *tag, size_t len)
 {
+	static const char suffix[] = ".jsonl"; /* a tag's folder must not have an index's name */
+	const size_t n = sizeof suffix - 1;
 	size_t i;
 
 	if (len < 1 || len > WIRE_MAX_TAG || !alphanumeric(tag[0]))
+		return false;
+	if (len >= n && strncasecmp(tag + len - n, suffix, n) == 0)
 		return false;
 	for (i = 1; i < len; i++)
 		if (!alphanumeric(tag[i]) && tag[i] != '.' && tag[i] != '_' && tag[i] != ':' &&

@@ -115,7 +115,7 @@ bool wire_parse_frame(const struct wire_handshake *h, const uint8_t *buf, size_t
 bool wire_check_start(const struct wire_handshake *h, const uint8_t *buf, size_t have,
     uint64_t total, struct wire_fault *fo);
 
-/* A tag: [A-Za-z0-9][A-Za-z0-9._:-]{0,63}, in tag[0..len). */
+/* A tag, in tag[0..len): [A-Za-z0-9][A-Za-z0-9._:-]{0,63}, not ending in ".jsonl" in any case. */
 bool wire_tag_valid(const char *tag, size_t len);
 
 enum { WIRE_MAX_TAG = 64 };

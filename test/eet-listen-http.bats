@@ -64,7 +64,7 @@ reply() {
 		        assert e.status == status, e
 		    else:
 		        assert False, (args, how)
-		for path in ("/", "/ws/", "/ws/a/b", "/ws/_x", "/ws/" + "a" * 65, "/WS", "/echo", "/healthy"):
+		for path in ("/", "/ws/", "/ws/a/b", "/ws/_x", "/ws/index.jsonl", "/ws/a.JSONL", "/ws/" + "a" * 65, "/WS", "/echo", "/healthy"):
 		    refused(404, path)
 		refused(426, version="8")
 		refused(426, version="")

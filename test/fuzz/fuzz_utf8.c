@@ -43,6 +43,9 @@ check_tag(const char *p, size_t len)
 
 	for (size_t i = 1; i < len; i++)
 		valid = valid && (is_one_of(p[i], letters) || is_one_of(p[i], "._:-"));
+	if (len >= 6 && p[len - 6] == '.' && (p[len - 5] | 32) == 'j' && (p[len - 4] | 32) == 's' &&
+	    (p[len - 3] | 32) == 'o' && (p[len - 2] | 32) == 'n' && (p[len - 1] | 32) == 'l')
+		valid = false;
 	require(wire_tag_valid(p, len) == valid);
 }
 

@@ -338,9 +338,11 @@ tags(void **state)
 {
 	static const char longest[] =
 	    "a23456789012345678901234567890123456789012345678901234567890123:x";
-	static const char *const good[] = { "a", "0", "kitchen", "00:1A:2b:3c:4d:5e", "a._:-" };
+	static const char *const good[] = { "a", "0", "kitchen", "00:1A:2b:3c:4d:5e", "a._:-",
+		"jsonl", "ajsonl", "a.jsonl2", "a.json" };
 	static const char *const bad[] = { "", ".", "-a", "_a", ":a", "a/b", "a b", "a\n",
-		"\xc3\xa4", "a\x80", "../etc" };
+		"\xc3\xa4", "a\x80", "../etc", "a.jsonl", "index.jsonl", "sessions.JSONL",
+		"x.JsOnL" };
 	size_t i;
 
 	(void)state;
