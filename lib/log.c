@@ -17,8 +17,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A record's longest form: prefix and the largest length field. */
-enum { MAX_RECORD = LOG_PREFIX_SIZE + LOG_MAX_LENGTH };
+/* A time is believed up to NEAR from the last one, or if the next one is within HOUR after it. */
+#define NEAR UINT64_C(10000000)
+#define HOUR UINT64_C(3600000000)
 
 /*
  * ---- Writer ----
@@ -85,35 +86,46 @@ enum kind { KIND_UNKNOWN, KIND_MUX, KIND_FRAMES };
 
 struct log_reader {
 	int fd;
-	struct log_options options;
 	enum kind kind;
+	struct log_options options;
 
 	const uint8_t *win; /* the bytes at hand: own buffer, or log_window()'s */
 	size_t pos, end;
 	uint64_t base; /* offset in the input of win[0] */
 	uint8_t *buffer;
 	size_t capacity;
-	bool eof;
 
 	struct entry **table; /* of 2^table_bits slots; NULL: none yet */
-	unsigned table_bits;
-	uint64_t multiplier; /* odd, and a secret: numbers are chosen by whoever made the log */
+	uint64_t multiplier;  /* odd, and a secret: numbers are chosen by whoever made the log */
 	size_t open;
 	struct entry *first, *last;
 	struct entry *dying; /* closed by the last event; freed by the next log_next() */
+	unsigned table_bits;
 
-	bool closing_all; /* every open session ends before anything else is yielded */
-	bool ended;       /* nothing more is read */
-	bool scanning;    /* --recover: looking for the next sound record */
-	bool scan_second; /* after scan_from there is what may be a record's beginning */
-	uint64_t scan_from;
-	uint64_t scan_last; /* from scan_from, so many bytes up to the last one that is not 0 */
-	uint8_t scan_head[WIRE_HANDSHAKE_SIZE]; /* the first bytes at scan_from */
-	char scan_text[160];
-
-	uint64_t last_us;
+	uint32_t highest; /* mux logs: of the session numbers so far */
+	uint64_t last_us; /* the last time believed */
 	uint64_t take_us; /* frame logs: the current take's start */
 	uint32_t takes;   /* frame logs: handshakes so far */
+
+	bool eof;
+	bool closing_all; /* every open session ends before anything else is yielded */
+	bool ended;       /* nothing more is read */
+	bool timed;       /* mux logs: last_us is the time of a record of this log */
+	bool time_told;   /* mux logs: a damaged time has been reported */
+	bool unknown; /* frame logs: the take has no sound handshake, so its format is unknown */
+
+	/* Looking for the next sound record: */
+	bool scanning;
+	bool walking;     /* by the lengths of frames whose format is unknown */
+	bool scan_torn;   /* the input ends inside the record that begins at scan_from */
+	bool scan_second; /* after scan_from there is what may be a record's beginning */
+	uint8_t scan_head[LOG_PREFIX_SIZE]; /* the first bytes at scan_from */
+	char scan_text[160];
+	uint64_t scan_from;
+	uint64_t
+	    scan_record;    /* so long is the damaged record at scan_from, if its length is right */
+	uint64_t scan_last; /* from scan_from, so many bytes up to the last one that is not 0 */
+
 	uint64_t damage;
 };
 
@@ -329,9 +341,6 @@ damage(struct log_reader *r, struct log_record *ro, enum log_wrong wrong, uint64
 	return LOG_DAMAGE;
 }
 
-/* Damage in a record whose length is sound: it is passed over as a whole. */
-#define SKIP(r, ro, len, ...) ((r)->pos += (len), damage((r), (ro), LOG_RECORD, (len), __VA_ARGS__))
-
 static enum log_event
 closes(struct log_reader *r, struct log_record *ro, struct entry *e)
 {
@@ -368,6 +377,8 @@ frames_magic(const struct log_reader *r, uint32_t magic)
 {
 	if (magic == WIRE_MAGIC_HANDSHAKE)
 		return true;
+	if (r->unknown)
+		return false;
 	if (r->first != NULL)
 		return magic == wire_frame_magic(r->first->session.format.codec);
 	return r->options.headless && magic == wire_frame_magic(headless_format(r, magic).codec);
@@ -442,7 +453,7 @@ sound(struct log_reader *r)
 		return 0;
 	if (!r->eof && (size == SIZE_MAX || avail < size + 4))
 		return -1;
-	if (size != SIZE_MAX && log_offset(r) > r->scan_from)
+	if (size != SIZE_MAX && r->kind == KIND_FRAMES && log_offset(r) > r->scan_from)
 		r->scan_second = true;
 	if (avail < size || avail - size < 4)
 		return avail == size;
@@ -465,23 +476,50 @@ magic_begins(const struct log_reader *r, const uint8_t *b, size_t len)
 	return false;
 }
 
-/*
- * Of the last size bytes of the input, where no sound record is: are they one that is torn?  last
- * of them are left when zeros are taken from their end, which a power cut leaves where the size
- * was on the disk already, and the data was not.
- */
-static bool
-torn(const struct log_reader *r, const uint8_t *head, uint64_t size, uint64_t last)
+/* How long is the FRAME record at b[0..have) going by its frame's length?  0: that is not known. */
+static size_t
+frame_record(const uint8_t *b, size_t have)
 {
-	if (last < LOG_PREFIX_SIZE)
-		return magic_begins(r, head, (size_t)last);
-	return claimed(r, head, size < WIRE_HANDSHAKE_SIZE ? (size_t)size : WIRE_HANDSHAKE_SIZE) >
-	    size;
+	const uint8_t *frame = b + LOG_HEADER_SIZE;
+
+	if (have < LOG_HEADER_SIZE + WIRE_FRAME_HEADER_SIZE || le32_load(b) != LOG_MAGIC ||
+	    le16_load(b + 12) != LOG_KIND_FRAME || !is_frame_magic(le32_load(frame)) ||
+	    le32_load(frame + 4) > WIRE_MAX_MESSAGE)
+		return 0;
+	return LOG_HEADER_SIZE + WIRE_FRAME_HEADER_SIZE + le32_load(frame + 4);
 }
 
 /*
- * No record can be found at pos.  Reading ends here, or a scan begins; then the damage is reported
- * when it is known how much was skipped.  torn: the input ends inside a record.
+ * A record whose length leads beyond the end of the input, b[0..have): is a whole frame in it, with
+ * another record or the end after that?  Then it is not torn, its length is wrong.
+ */
+static bool
+holds_frame(const uint8_t *b, size_t have)
+{
+	size_t size = frame_record(b, have);
+	uint8_t magic[4];
+
+	if (size == 0 || size > have)
+		return false;
+	le32_store(magic, LOG_MAGIC);
+	return memcmp(b + size, magic, have - size < 4 ? have - size : 4) == 0;
+}
+
+/* Nothing is read after scan_from any more. */
+static enum log_event
+stop(struct log_reader *r, struct log_record *ro, enum log_wrong wrong)
+{
+	uint64_t end = r->base + r->end;
+
+	r->scanning = false;
+	r->ended = r->closing_all = true;
+	ro->offset = r->scan_from;
+	return damage(r, ro, wrong, r->eof ? end - r->scan_from : 0, "%s", r->scan_text);
+}
+
+/*
+ * No record can be found at pos.  Reading stops here, or a scan begins; then the damage is
+ * reported when it is known how much was skipped.
  */
 __attribute__((format(printf, 4, 5))) static enum log_event
 lost(struct log_reader *r, struct log_record *ro, enum log_wrong wrong, const char *fmt, ...)
@@ -491,42 +529,168 @@ lost(struct log_reader *r, struct log_record *ro, enum log_wrong wrong, const ch
 	va_start(ap, fmt);
 	vsnprintf(r->scan_text, sizeof r->scan_text, fmt, ap);
 	va_end(ap);
-	if (r->options.recover) {
-		r->scanning = true;
-		r->scan_from = ro->offset;
-		r->scan_last = 0;
-		r->scan_second = false;
-		return LOG_MORE; /* the caller goes round again */
-	}
-	r->ended = true;
-	r->closing_all = true;
-	return damage(r, ro, wrong, r->eof ? r->end - r->pos : 0, "%s", r->scan_text);
+	r->scan_from = ro->offset;
+	r->scan_last = 0;
+	r->scan_second = false;
+	r->scan_torn = wrong == LOG_TORN;
+	r->scan_record = 0;
+	if (!r->options.recover)
+		return stop(r, ro, wrong);
+	r->scanning = true;
+	return LOG_MORE; /* the caller goes round again */
 }
 
-/* The scan passes over the byte at pos. */
-static void
-scan_byte(struct log_reader *r)
+/*
+ * The record at pos, whose size in bytes is ro->record_length, is damaged.  It is passed over as a whole,
+ * unless its length is as wrong as the rest: there is more after it, but no record.
+ */
+__attribute__((format(printf, 3, 4))) static enum log_event
+wrong(struct log_reader *r, struct log_record *ro, const char *fmt, ...)
 {
-	uint64_t n = log_offset(r) - r->scan_from;
-	uint8_t byte = r->win[r->pos++];
+	size_t size = ro->record_length, after = r->end - r->pos - size;
+	char text[sizeof ro->text];
+	va_list ap;
 
-	if (n < sizeof r->scan_head)
-		r->scan_head[n] = byte;
-	if (byte != 0)
-		r->scan_last = n + 1;
+	if (r->options.recover && after < 4 && !r->eof && r->fd != -1)
+		return LOG_MORE;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (r->options.recover && after > 0 &&
+	    (after < 4 || !goes_on(r->win + r->pos, le32_load(r->win + r->pos + size)))) {
+		enum log_event e = lost(r, ro, LOG_TAIL, "%s", text);
+
+		if (frame_record(ro->record, size) <= size)
+			r->scan_record = size;
+		return e;
+	}
+	r->pos += size;
+	return damage(r, ro, LOG_RECORD, size, "%s", text);
+}
+
+/*
+ * Does a record begin at scan_from that is torn?  After the first bytes of its prefix there may be
+ * zeros, which a power cut leaves where the size was on the disk already, and the data was not.
+ */
+static bool
+scanned_torn(const struct log_reader *r)
+{
+	if (r->scan_second)
+		return false;
+	return r->scan_torn ||
+	    (r->scan_last < LOG_PREFIX_SIZE && magic_begins(r, r->scan_head, (size_t)r->scan_last));
 }
 
 /* The scan has reached the end of the input. */
 static enum log_event
 scanned_all(struct log_reader *r, struct log_record *ro, uint64_t size)
 {
+	if (r->scan_last > 0 && r->scan_last <= r->scan_record) {
+		/* Nothing but zeros follow it: so far its length was right. */
+		enum log_event e = damage(r, ro, LOG_RECORD, r->scan_record, "%s", r->scan_text);
+
+		r->scanning = true;
+		r->scan_from += r->scan_record;
+		r->scan_last = r->scan_record = 0;
+		strcpy(r->scan_text, "no record");
+		return e;
+	}
 	if (r->scan_last == 0)
 		return damage(r, ro, LOG_ZEROS, size,
 		    "%s; the remaining %" PRIu64 " bytes are zeros", r->scan_text, size);
-	return damage(r, ro,
-	    !r->scan_second && torn(r, r->scan_head, size, r->scan_last) ? LOG_TORN : LOG_TAIL,
-	    size, "%s; the remaining %" PRIu64 " bytes are skipped, no sound record among them",
+	return damage(r, ro, scanned_torn(r) ? LOG_TORN : LOG_TAIL, size,
+	    "%s; the remaining %" PRIu64 " bytes are skipped, no sound record among them",
 	    r->scan_text, size);
+}
+
+/* A handshake that is not sound begins a take of unknown format. */
+static void
+begin_unknown(struct log_reader *r)
+{
+	r->unknown = true;
+	r->takes++;
+}
+
+/*
+ * Pass over the frames of takes of unknown format.  1: up to a sound handshake; 0: up to what is
+ * neither frame nor handshake; -1: more bytes are needed.
+ */
+static int
+walk(struct log_reader *r)
+{
+	for (;;) {
+		const uint8_t *b = r->win + r->pos;
+		size_t avail = r->end - r->pos, size;
+		struct wire_handshake h;
+		struct wire_fault fault;
+
+		if (avail < LOG_PREFIX_SIZE)
+			return r->eof ? 0 : -1;
+		if (le32_load(b) == WIRE_MAGIC_HANDSHAKE)
+			size = WIRE_HANDSHAKE_SIZE;
+		else if (is_frame_magic(le32_load(b)) && le32_load(b + 4) <= WIRE_MAX_MESSAGE)
+			size = WIRE_FRAME_HEADER_SIZE + le32_load(b + 4);
+		else
+			return 0;
+		if (avail < size)
+			return r->eof ? 0 : -1;
+		if (le32_load(b) == WIRE_MAGIC_HANDSHAKE) {
+			if (wire_parse_handshake(b, size, &h, &fault))
+				return 1;
+			begin_unknown(r);
+		}
+		r->pos += size;
+	}
+}
+
+/* The scan passes over the byte at pos, where no sound record begins. */
+static void
+scan_byte(struct log_reader *r)
+{
+	const uint8_t *b = r->win + r->pos;
+	uint64_t n = log_offset(r) - r->scan_from;
+
+	if (n < sizeof r->scan_head)
+		r->scan_head[n] = *b;
+	if (*b != 0)
+		r->scan_last = n + 1;
+	r->pos++;
+}
+
+/*
+ * Does a take whose handshake is not sound begin at pos?  Among bytes that belong to nothing the
+ * magic alone proves little: a message has to follow.  1 yes, 0 no, -1 more bytes are needed to tell.
+ */
+static int
+unsound_take(const struct log_reader *r)
+{
+	const uint8_t *b = r->win + r->pos;
+	size_t avail = r->end - r->pos;
+	uint32_t next;
+
+	if (r->kind != KIND_FRAMES || avail < 4 || le32_load(b) != WIRE_MAGIC_HANDSHAKE)
+		return 0;
+	if (avail < WIRE_HANDSHAKE_SIZE + 4)
+		return r->eof ? 0 : -1;
+	next = le32_load(b + WIRE_HANDSHAKE_SIZE);
+	return is_frame_magic(next) || next == WIRE_MAGIC_HANDSHAKE;
+}
+
+/* Byte by byte: as walk(), up to a sound record. */
+static int
+scan_bytes(struct log_reader *r)
+{
+	for (; r->pos < r->end; scan_byte(r)) {
+		int s = sound(r);
+
+		if (s == 0 && (s = unsound_take(r)) == 1) {
+			begin_unknown(r);
+			s = 0;
+		}
+		if (s != 0)
+			return s;
+	}
+	return r->eof ? 0 : -1;
 }
 
 /* Look for the next sound record; report what was skipped when it, or the end, is reached. */
@@ -534,21 +698,22 @@ static enum log_event
 scan(struct log_reader *r, struct log_record *ro)
 {
 	uint64_t skipped;
+	int found = 0;
 
-	for (; r->pos < r->end; scan_byte(r)) {
-		int s = sound(r);
-
-		if (s < 0)
-			return LOG_MORE;
-		if (s > 0)
-			break;
+	if (r->walking)
+		found = walk(r);
+	if (found == 0) {
+		r->walking = false;
+		if (!r->options.recover)
+			return stop(r, ro, LOG_TAIL);
+		found = scan_bytes(r);
 	}
-	if (r->pos == r->end && !r->eof)
+	if (found < 0)
 		return LOG_MORE;
-	r->scanning = false;
+	r->scanning = r->walking = false;
 	ro->offset = r->scan_from;
 	skipped = log_offset(r) - r->scan_from;
-	if (r->pos == r->end)
+	if (found == 0)
 		return scanned_all(r, ro, skipped);
 	return damage(r, ro, LOG_LOST, skipped,
 	    "%s; %" PRIu64 " bytes skipped, up to offset %" PRIu64, r->scan_text, skipped,
@@ -561,7 +726,8 @@ cut(struct log_reader *r, struct log_record *ro, size_t size)
 {
 	const uint8_t *b = r->win + r->pos;
 	size_t have = r->end - r->pos;
-	enum log_wrong wrong = torn(r, b, have, have) ? LOG_TORN : LOG_TAIL;
+	enum log_wrong wrong =
+	    magic_begins(r, b, have) && !holds_frame(b, have) ? LOG_TORN : LOG_TAIL;
 	enum log_event e;
 
 	if (size == 0)
@@ -606,7 +772,8 @@ parse_keys(struct log_session *s, struct log_record *ro, const uint8_t *p, size_
 				copy_text(tag, sizeof tag, p + 4, n - 4);
 				snprintf(ro->text, sizeof ro->text,
 				    "session %" PRIu32
-				    ": tag \"%s\" dropped, allowed is [A-Za-z0-9][A-Za-z0-9._:-]{0,63}",
+				    ": tag \"%s\" dropped, allowed is [A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+				    ", not ending in .jsonl",
 				    s->number, tag);
 			}
 		}
@@ -623,27 +790,26 @@ mux_open(struct log_reader *r, struct log_record *ro, uint32_t number, const uin
 	struct entry *e;
 
 	if (number == 0)
-		return SKIP(r, ro, ro->record_length, "OPEN of session 0, at least 1");
+		return wrong(r, ro, "OPEN of session 0, at least 1");
 	if (len < WIRE_HANDSHAKE_SIZE)
-		return SKIP(r, ro, ro->record_length,
-		    "OPEN of session %" PRIu32 ": %zu bytes, at least %d", number, len,
-		    WIRE_HANDSHAKE_SIZE);
+		return wrong(r, ro, "OPEN of session %" PRIu32 ": %zu bytes, at least %d", number,
+		    len, WIRE_HANDSHAKE_SIZE);
 	if (len > WIRE_HANDSHAKE_SIZE + LOG_MAX_KEYS)
-		return SKIP(r, ro, ro->record_length,
-		    "OPEN of session %" PRIu32 ": %zu bytes of keys, at most %d", number,
-		    len - WIRE_HANDSHAKE_SIZE, LOG_MAX_KEYS);
+		return wrong(r, ro, "OPEN of session %" PRIu32 ": %zu bytes of keys, at most %d",
+		    number, len - WIRE_HANDSHAKE_SIZE, LOG_MAX_KEYS);
 	if (!wire_parse_handshake(body, WIRE_HANDSHAKE_SIZE, &format, &fault))
-		return SKIP(r, ro, ro->record_length, "OPEN of session %" PRIu32 ": %s", number,
-		    fault.reason);
+		return wrong(r, ro, "OPEN of session %" PRIu32 ": %s", number, fault.reason);
 	if ((e = session_find(r, number)) != NULL)
 		return closes(r, ro, e); /* and here again, with pos unmoved */
 	if (r->open >= LOG_MAX_SESSIONS)
-		return SKIP(r, ro, ro->record_length,
+		return wrong(r, ro,
 		    "OPEN of session %" PRIu32 ": %d sessions are open, at most that many", number,
 		    LOG_MAX_SESSIONS);
 	if ((e = session_add(r, number, &format)) == NULL)
 		return LOG_ERROR;
 	memcpy(e->session.handshake, body, WIRE_HANDSHAKE_SIZE);
+	if (number > r->highest)
+		r->highest = number;
 	e->session.open_us = ro->time_us;
 	parse_keys(&e->session, ro, body + WIRE_HANDSHAKE_SIZE, len - WIRE_HANDSHAKE_SIZE);
 	ro->session = &e->session;
@@ -662,12 +828,10 @@ mux_frame(struct log_reader *r, struct log_record *ro, uint32_t number, const ui
 	struct stream *s;
 
 	if (e == NULL)
-		return SKIP(r, ro, ro->record_length,
-		    "FRAME of session %" PRIu32 ", which is not open", number);
+		return wrong(r, ro, "FRAME of session %" PRIu32 ", which is not open", number);
 	s = &e->session.stream;
 	if (!wire_parse_frame(&s->format, body, len, &ro->frame, &fault))
-		return SKIP(r, ro, ro->record_length, "session %" PRIu32 ": %s", number,
-		    fault.reason);
+		return wrong(r, ro, "session %" PRIu32 ": %s", number, fault.reason);
 	ro->step = stream_look(s, ro->frame.seq);
 	stream_take(s, ro->frame.seq, ro->step, stream_samples_any(&s->format, ro->frame.length));
 	ro->session = &e->session;
@@ -684,11 +848,9 @@ mux_close(struct log_reader *r, struct log_record *ro, uint32_t number, const ui
 	struct entry *e = session_find(r, number);
 
 	if (e == NULL)
-		return SKIP(r, ro, ro->record_length,
-		    "CLOSE of session %" PRIu32 ", which is not open", number);
+		return wrong(r, ro, "CLOSE of session %" PRIu32 ", which is not open", number);
 	if (len < 2 || len > 2 + WIRE_MAX_REASON)
-		return SKIP(r, ro, ro->record_length,
-		    "CLOSE of session %" PRIu32 ": %zu bytes, 2 to %d", number, len,
+		return wrong(r, ro, "CLOSE of session %" PRIu32 ": %zu bytes, 2 to %d", number, len,
 		    2 + WIRE_MAX_REASON);
 	ro->session = &e->session;
 	ro->code = le16_load(body);
@@ -698,6 +860,177 @@ mux_close(struct log_reader *r, struct log_record *ro, uint32_t number, const ui
 	return LOG_CLOSE;
 }
 
+/*
+ * ---- The times of a mux log: eet-formats(5), "Times" ----
+ */
+
+static uint64_t
+distance(uint64_t a, uint64_t b)
+{
+	return a < b ? b - a : a - b;
+}
+
+/* Can a record have been written at us, when the next one says that it was written at next? */
+static bool
+follows(uint64_t us, uint64_t next)
+{
+	return next >= us && next - us <= HOUR;
+}
+
+/*
+ * The time of the record after the one at *at, whose prefix is sound.  1: *uso, and *at is moved to
+ * it.  0: there is none.  -1: more bytes are needed to tell.
+ */
+static int
+next_time(const struct log_reader *r, size_t *at, uint64_t *uso)
+{
+	size_t size = LOG_PREFIX_SIZE + le32_load(r->win + *at + 4);
+	const uint8_t *b = r->win + *at + size;
+
+	if (r->end - *at < size + LOG_HEADER_SIZE)
+		return r->eof || r->fd == -1 ? 0 : -1;
+	if (claimed(r, b, LOG_HEADER_SIZE) == 0)
+		return 0;
+	*at += size;
+	*uso = le64_load(b + 16) < LOG_MAX_TIME ? le64_load(b + 16) : LOG_MAX_TIME;
+	return 1;
+}
+
+/*
+ * What to believe of us, the time of the record at pos, with which a log may begin.  If the next
+ * record does not follow it, one of the two is wrong, and the third shows which; unless the next
+ * one is a TICK that announces a new time, which the third then has.  False: more bytes are needed.
+ */
+static bool
+first_time(const struct log_reader *r, uint64_t us, uint64_t *uso)
+{
+	size_t at = r->pos;
+	uint64_t next, third;
+	int more = next_time(r, &at, &next);
+	bool tick;
+
+	*uso = us;
+	if (more <= 0 || follows(us, next) || distance(us, next) <= NEAR)
+		return more >= 0;
+	tick = le16_load(r->win + at + 12) == LOG_KIND_TICK;
+	more = next_time(r, &at, &third);
+	if (more == 0 && r->timed) {
+		third = r->last_us; /* where another log ends, perhaps */
+		more = 1;
+	}
+	if (more > 0 && !(tick && third == next) && distance(third, next) < distance(third, us))
+		*uso = next;
+	return more >= 0;
+}
+
+/* A time that is not believed counts as `as`.  True: it is reported first, as *eo. */
+static bool
+report_time(struct log_reader *r, struct log_record *ro, uint64_t as, enum log_event *eo)
+{
+	if (r->time_told)
+		return false;
+	r->time_told = true;
+	*eo = damage(r, ro, LOG_TIME, 0,
+	    "time %" PRIu64 " us does not fit the records around it, counts as %" PRIu64
+	    " us; others like it are not reported",
+	    le64_load(r->win + r->pos + 16), as);
+	return true;
+}
+
+/* As judge(), for the first record of a log. */
+static bool
+judge_first(struct log_reader *r, struct log_record *ro, uint64_t us, enum log_event *eo)
+{
+	uint64_t believed;
+
+	*eo = LOG_MORE;
+	if (!first_time(r, us, &believed) || (believed != us && report_time(r, ro, believed, eo)))
+		return false;
+	r->timed = true;
+	r->last_us = believed;
+	return true;
+}
+
+/* As judge(), for a time that is far from the last one believed: the next one decides. */
+static bool
+judge_doubtful(struct log_reader *r, struct log_record *ro, uint64_t us, enum log_event *eo)
+{
+	size_t at = r->pos;
+	uint64_t last = r->last_us, next;
+	int more = next_time(r, &at, &next);
+
+	*eo = LOG_MORE;
+	if (more < 0)
+		return false;
+	if (more == 0) {
+		/* A window is its writer's memory, in which nothing is damaged. */
+		if (r->eof || r->fd != -1)
+			return true;
+		next = us;
+	}
+	if (!follows(us, next) || distance(next, last) <= NEAR)
+		return !report_time(r, ro, last, eo);
+	r->last_us = us;
+	if (us > last || r->first == NULL)
+		return true;
+	ro->time_us = last;
+	ro->made_up = true;
+	ro->record = NULL;
+	ro->record_length = 0;
+	*eo = LOG_ROTATE;
+	return false;
+}
+
+/*
+ * Judge us, the time of the record at pos, which is not at or shortly after the last one believed.
+ * known: it is an OPEN whose number is not above all before it.  True: r->last_us is to be its time.
+ * False: *eo comes first.
+ */
+static bool
+judge(struct log_reader *r, struct log_record *ro, uint64_t us, bool known, enum log_event *eo)
+{
+	uint64_t believed;
+
+	if (us > LOG_MAX_TIME)
+		us = LOG_MAX_TIME;
+	if (!r->timed)
+		return judge_first(r, ro, us, eo);
+	*eo = LOG_MORE;
+	if (known) {
+		if (!first_time(r, us, &believed))
+			return false;
+		if (believed < r->last_us) {
+			r->closing_all = true; /* another log begins here */
+			return false;
+		}
+	}
+	if (distance(us, r->last_us) > NEAR)
+		return judge_doubtful(r, ro, us, eo);
+	if (us > r->last_us)
+		r->last_us = us;
+	return true;
+}
+
+/*
+ * A record that says what it is by its kind alone.  Nothing but its length tells how much of what
+ * follows is its body, so that is to be followed by a record, or it is wrong.
+ */
+static enum log_event
+mux_plain(struct log_reader *r, struct log_record *ro, unsigned kind)
+{
+	const size_t size = ro->record_length, after = r->end - r->pos - size;
+
+	if (r->options.recover && size > LOG_HEADER_SIZE) {
+		if (after < 4 && !r->eof && r->fd != -1)
+			return LOG_MORE;
+		if (after >= 4 && le32_load(ro->record + size) != LOG_MAGIC)
+			return wrong(r, ro, "kind %u: %zu bytes, and no record after them", kind,
+			    size - LOG_HEADER_SIZE);
+	}
+	r->pos += size;
+	return kind == LOG_KIND_ROTATE ? LOG_ROTATE : LOG_TICK;
+}
+
 static enum log_event
 next_mux(struct log_reader *r, struct log_record *ro)
 {
@@ -705,6 +1038,8 @@ next_mux(struct log_reader *r, struct log_record *ro)
 	size_t avail = r->end - r->pos, size, body;
 	uint32_t magic, length, number;
 	uint64_t time_us;
+	uint16_t kind;
+	enum log_event e;
 
 	if (avail < LOG_PREFIX_SIZE)
 		return r->eof ? cut(r, ro, 0) : LOG_MORE;
@@ -721,29 +1056,21 @@ next_mux(struct log_reader *r, struct log_record *ro)
 		return r->eof ? cut(r, ro, size) : LOG_MORE;
 	number = le32_load(p + 8);
 	time_us = le64_load(p + 16);
-	if (time_us > LOG_MAX_TIME)
-		return SKIP(r, ro, size, "time %" PRIu64 " us, past the year 9999", time_us);
-	if (time_us < r->last_us) {
-		/* Another log was joined to the one before: nothing of that goes on. */
-		if (r->first != NULL) {
-			r->closing_all = true;
-			return LOG_MORE;
-		}
-	}
-	r->last_us = time_us;
-	ro->time_us = time_us;
+	kind = le16_load(p + 12);
 	ro->record = p;
 	ro->record_length = (uint32_t)size;
+	if (r->timed && time_us - r->last_us <= NEAR && time_us <= LOG_MAX_TIME)
+		r->last_us = time_us;
+	else if (!judge(r, ro, time_us, kind == LOG_KIND_OPEN && number <= r->highest, &e))
+		return e;
+	ro->time_us = r->last_us;
 	body = size - LOG_HEADER_SIZE;
 	p += LOG_HEADER_SIZE;
-	switch (le16_load(ro->record + 12)) {
+	switch (kind) {
 	case LOG_KIND_OPEN: return mux_open(r, ro, number, p, body);
 	case LOG_KIND_FRAME: return mux_frame(r, ro, number, p, body);
 	case LOG_KIND_CLOSE: return mux_close(r, ro, number, p, body);
-	case LOG_KIND_ROTATE: r->pos += size; return LOG_ROTATE;
-	default: /* TICK, and kinds from the future: a time is all they are */
-		r->pos += size;
-		return LOG_TICK;
+	default: return mux_plain(r, ro, kind); /* kinds from the future are a time, as TICK is */
 	}
 }
 
@@ -759,6 +1086,7 @@ take_open(struct log_reader *r, struct log_record *ro, const struct wire_handsha
 	if ((e = session_add(r, r->takes + 1, format)) == NULL)
 		return LOG_ERROR;
 	r->takes++;
+	r->unknown = false;
 	r->take_us = format->timestamp_ms <= LOG_MAX_TIME / 1000 ? format->timestamp_ms * 1000 : 0;
 	r->last_us = r->take_us;
 	if (p != NULL)
@@ -778,16 +1106,34 @@ take_open(struct log_reader *r, struct log_record *ro, const struct wire_handsha
 	return LOG_OPEN;
 }
 
-/* When a frame that starts after so many samples per channel was recorded; false: after 9999. */
-static bool
-take_time(const struct log_reader *r, const struct stream *s, struct stream_step step, uint64_t *o)
+/* A handshake that is not sound: no frame up to the next sound one belongs to a known format. */
+static enum log_event
+take_unknown(struct log_reader *r, struct log_record *ro, const struct wire_fault *fault)
+{
+	if (r->first != NULL)
+		return closes(r, ro, r->first); /* and here again, with pos unmoved */
+	if (r->options.headless) {
+		r->pos += WIRE_HANDSHAKE_SIZE;
+		return damage(r, ro, LOG_RECORD, WIRE_HANDSHAKE_SIZE, "%s", fault->reason);
+	}
+	snprintf(r->scan_text, sizeof r->scan_text, "%s", fault->reason);
+	r->scan_from = ro->offset;
+	r->scan_last = WIRE_HANDSHAKE_SIZE;
+	r->scan_torn = r->scan_second = false;
+	r->scan_record = 0;
+	r->scanning = r->walking = true;
+	return LOG_MORE;
+}
+
+/* When a frame that starts after so many samples per channel was recorded. */
+static uint64_t
+take_time(const struct log_reader *r, const struct stream *s, struct stream_step step)
 {
 	__extension__ unsigned __int128 us = s->position;
 
 	us += (uint64_t)step.gap * s->format.frame_samples;
 	us = us * 1000000 / s->format.sample_rate + r->take_us;
-	*o = (uint64_t)us;
-	return us <= LOG_MAX_TIME;
+	return us < LOG_MAX_TIME ? (uint64_t)us : LOG_MAX_TIME;
 }
 
 static enum log_event
@@ -807,7 +1153,7 @@ next_frames(struct log_reader *r, struct log_record *ro)
 		if (avail < WIRE_HANDSHAKE_SIZE)
 			return r->eof ? cut(r, ro, WIRE_HANDSHAKE_SIZE) : LOG_MORE;
 		if (!wire_parse_handshake(p, WIRE_HANDSHAKE_SIZE, &format, &fault))
-			return lost(r, ro, LOG_TAIL, "%s", fault.reason);
+			return take_unknown(r, ro, &fault);
 		return take_open(r, ro, &format, p);
 	}
 	if (r->first == NULL && is_frame_magic(magic) && !r->options.headless)
@@ -831,17 +1177,16 @@ next_frames(struct log_reader *r, struct log_record *ro)
 	size = WIRE_FRAME_HEADER_SIZE + length;
 	if (avail < size)
 		return r->eof ? cut(r, ro, size) : LOG_MORE;
+	ro->record = p;
+	ro->record_length = (uint32_t)size;
 	if (!wire_parse_frame(&s->format, p, size, &ro->frame, &fault))
-		return SKIP(r, ro, size, "%s", fault.reason);
+		return wrong(r, ro, "%s", fault.reason);
 	ro->step = stream_look(s, ro->frame.seq);
-	if (!take_time(r, s, ro->step, &ro->time_us))
-		return SKIP(r, ro, size, "frame seq %" PRIu32 ": its time is past the year 9999",
-		    ro->frame.seq);
-	r->last_us = ro->time_us;
+	ro->time_us = r->last_us = take_time(r, s, ro->step);
 	stream_take(s, ro->frame.seq, ro->step, stream_samples_any(&s->format, length));
 	ro->session = &r->first->session;
-	ro->data = ro->record = p;
-	ro->length = ro->record_length = (uint32_t)size;
+	ro->data = p;
+	ro->length = (uint32_t)size;
 	r->pos += size;
 	return LOG_FRAME;
 }
@@ -888,8 +1233,9 @@ log_next(struct log_reader *r, struct log_record *ro)
 		if (r->closing_all) {
 			if (r->first != NULL)
 				return ro->event = closes(r, ro, r->first);
-			r->closing_all = false;
+			r->closing_all = r->timed = r->time_told = false;
 			r->last_us = 0;
+			r->highest = 0;
 		}
 		if (r->ended)
 			return ro->event = LOG_END;

@@ -91,16 +91,17 @@ enum log_event {
 };
 
 /*
- * What a LOG_DAMAGE is about.  With log_options.recover its bytes are exactly those from its offset
- * on, `skipped` of them, and what comes next is at offset + skipped.  Without, reading ends at the
- * first damage that is not LOG_RECORD, and what follows is not looked at: LOG_TORN or LOG_TAIL.
+ * What a LOG_DAMAGE is about.  Its bytes are exactly those from its offset on, `skipped` of them;
+ * what comes next is at offset + skipped.  Without log_options.recover, LOG_TORN and LOG_TAIL end the
+ * reading, LOG_TAIL without a look at what follows.
  */
 enum log_wrong {
 	LOG_RECORD = 1, /* a whole record that breaks a rule: it alone is passed over */
-	LOG_LOST,       /* bytes that are no record; a sound one is at offset + skipped */
+	LOG_LOST,       /* bytes that belong to no record; a sound one is at offset + skipped */
 	LOG_TAIL,       /* as LOG_LOST, but no sound record follows up to the end of the input */
 	LOG_TORN, /* as LOG_TAIL: the last record, whose end is missing (zeros may follow its prefix) */
-	LOG_ZEROS /* as LOG_TAIL: every byte is 0 */
+	LOG_ZEROS, /* as LOG_TAIL: every byte is 0 */
+	LOG_TIME /* a mux record's time, which is not believed; skipped is 0: the record comes next */
 };
 
 struct log_record {

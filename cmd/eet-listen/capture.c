@@ -15,127 +15,55 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FRAME_HEADERS = LOG_HEADER_SIZE + WIRE_FRAME_HEADER_SIZE };
-
 /* What is to be known of a capture before it can go on. */
 struct state {
 	uint64_t size;
-	uint64_t whole;     /* bytes of it that are whole records */
-	uint64_t cut_short; /* a record ends there that is longer than it says; 0: none does */
-	uint64_t last_us;   /* the last record's time */
-	uint32_t highest;   /* session */
-	uint32_t *open;     /* sessions without a CLOSE */
+	uint64_t whole;   /* bytes of it that are whole records */
+	uint64_t last_us; /* the last record's time */
+	uint32_t highest; /* session */
+	uint32_t *open;   /* sessions without a CLOSE */
 	size_t open_count;
 };
 
-enum what {
-	WHOLE_RECORD,
-	TORN_RECORD, /* the file ends inside it */
-	NO_RECORD
-};
-
-static bool
-only_zeros(int fd, uint64_t offset)
-{
-	uint8_t buf[1 << 14];
-	ssize_t n;
-
-	while ((n = pread(fd, buf, sizeof buf, (off_t)offset)) > 0) {
-		for (ssize_t i = 0; i < n; i++)
-			if (buf[i] != 0)
-				return false;
-		offset += (uint64_t)n;
-	}
-	return n == 0;
-}
-
 /*
- * Is it nothing but the start of a record's prefix, and zeros to the end of the file?  A power cut
- * leaves zeros where the size was on the disk, and not the data.
+ * Take note of damage.  Only a torn last record may be cut off, and a tail of zeros, which a power
+ * cut leaves where the size was on the disk, and not the data.  False: it is neither, which was said.
  */
 static bool
-zero_tail(int fd, uint64_t offset, const uint8_t *buf, size_t have)
+take_damage(const char *path, const struct log_record *rec, struct state *st)
 {
-	uint8_t magic[4];
-
-	le32_store(magic, LOG_MAGIC);
-	while (have > 0 && buf[have - 1] == 0)
-		have--;
-	return have < LOG_PREFIX_SIZE && only_zeros(fd, offset + have) &&
-	    memcmp(buf, magic, have < 4 ? have : 4) == 0;
-}
-
-/*
- * Is it a FRAME that holds a whole frame, with another record or the end after that, where the
- * record's own length leads elsewhere?  Then it is that length which is damaged.
- */
-static bool
-wrong_length(int fd, uint64_t offset, uint64_t size, const uint8_t *buf, size_t have)
-{
-	const uint8_t *frame = buf + LOG_HEADER_SIZE;
-	uint8_t magic[4], next[4];
-	uint64_t end;
-	ssize_t n;
-
-	if (have < FRAME_HEADERS || le16_load(buf + 12) != LOG_KIND_FRAME ||
-	    (le32_load(frame) != WIRE_MAGIC_PCM && le32_load(frame) != WIRE_MAGIC_ADPCM))
-		return false;
-	end = offset + FRAME_HEADERS + le32_load(frame + 4);
-	if (end == offset + LOG_PREFIX_SIZE + le32_load(buf + 4) || end > size)
-		return false;
-	le32_store(magic, LOG_MAGIC);
-	n = pread(fd, next, sizeof next, (off_t)end);
-	return n >= 0 && memcmp(next, magic, (size_t)n) == 0;
-}
-
-/* What is at the offset of something damaged? */
-static enum what
-look_at(int fd, uint64_t offset, struct state *st)
-{
-	uint8_t buf[FRAME_HEADERS];
-	ssize_t n = pread(fd, buf, sizeof buf, (off_t)offset);
-	size_t have = n > 0 ? (size_t)n : 0;
-	uint32_t length = have < LOG_PREFIX_SIZE ? 0 : le32_load(buf + 4);
-	bool wrong;
-
-	if (length < LOG_HEADER_SIZE - LOG_PREFIX_SIZE || length > LOG_MAX_LENGTH ||
-	    le32_load(buf) != LOG_MAGIC)
-		return zero_tail(fd, offset, buf, have) ? TORN_RECORD : NO_RECORD;
-	wrong = wrong_length(fd, offset, st->size, buf, have);
-	if (LOG_PREFIX_SIZE + length > st->size - offset)
-		return wrong ? NO_RECORD : TORN_RECORD;
-	st->cut_short = wrong ? offset + LOG_PREFIX_SIZE + length : 0;
-	if (le64_load(buf + 16) <= LOG_MAX_TIME)
-		st->last_us = le64_load(buf + 16);
-	return WHOLE_RECORD;
-}
-
-/*
- * Take note of damage that r has met, and of all up to the next sound record.  Only a torn last
- * record may be cut off, and a tail of zeros.  False: it is neither, which was said.
- */
-static bool
-take_damage(const char *path, int fd, const struct log_reader *r, uint64_t offset, struct state *st)
-{
-	enum what what = look_at(fd, offset, st);
-
-	if (what == WHOLE_RECORD)
-		return true;
-	if (log_offset(r) < st->size) {
+	switch (rec->wrong) {
+	case LOG_TIME: return true;
+	case LOG_RECORD: st->last_us = rec->time_us; return true;
+	case LOG_TORN:
+	case LOG_ZEROS: st->whole = rec->offset; return true;
+	case LOG_LOST:
 		cli_warnx("%s: offset %" PRIu64
 			  ": damaged, with sound records after it from offset "
 			  "%" PRIu64 ", so nothing can be appended; eet-demux --recover saves them",
-		    path, offset, log_offset(r));
+		    path, rec->offset, rec->offset + rec->skipped);
 		return false;
+	case LOG_TAIL: break;
 	}
-	if (what == NO_RECORD || (offset > 0 && offset == st->cut_short)) {
-		cli_warnx("%s: offset %" PRIu64 ": not a record, so nothing can be appended; "
-			  "eet-demux --recover saves what is sound",
-		    path, offset);
-		return false;
-	}
-	st->whole = offset;
-	return true;
+	cli_warnx("%s: offset %" PRIu64 ": not a record, so nothing can be appended; "
+		  "eet-demux --recover saves what is sound",
+	    path, rec->offset);
+	return false;
+}
+
+/* Is it a mux log, or so short that it may have been one? */
+static bool
+mux_log(int fd, const struct log_reader *r, uint64_t whole)
+{
+	uint8_t magic[4], first[4] = { 0 };
+	ssize_t n = pread(fd, first, sizeof first, 0);
+
+	if (log_is_mux(r) || whole > 0 || n < 0)
+		return log_is_mux(r);
+	while (n > 0 && first[n - 1] == 0)
+		n--;
+	le32_store(magic, LOG_MAGIC);
+	return memcmp(first, magic, (size_t)n) == 0;
 }
 
 static bool
@@ -175,10 +103,10 @@ examine(const char *path, int fd, struct state *st)
 			st->last_us = rec.time_us;
 		if (rec.event == LOG_OPEN && rec.session->number > st->highest)
 			st->highest = rec.session->number;
-		if (rec.event == LOG_DAMAGE && !take_damage(path, fd, r, rec.offset, st))
+		if (rec.event == LOG_DAMAGE && !take_damage(path, &rec, st))
 			goto refused;
 	}
-	if (st->whole > 0 && !log_is_mux(r)) {
+	if (st->size > 0 && !mux_log(fd, r, st->whole)) {
 		cli_warnx("%s: not a mux log, so nothing can be appended", path);
 		goto refused;
 	}
@@ -227,7 +155,7 @@ repair(const char *path, int fd, const struct state *st)
 
 /* Make the log in path, open as fd, ready to be appended to.  0; -1: said why. */
 static int
-resume(const char *path, int fd, uint64_t size, uint32_t *sessiono)
+resume(const char *path, int fd, uint64_t size, uint32_t *sessiono, uint64_t *last_uso)
 {
 	struct state st = { .size = size };
 	int in, status;
@@ -242,8 +170,10 @@ resume(const char *path, int fd, uint64_t size, uint32_t *sessiono)
 	if (status == 0)
 		status = repair(path, fd, &st);
 	free(st.open);
-	if (status == 0)
+	if (status == 0) {
 		*sessiono = st.highest + 1;
+		*last_uso = st.last_us;
+	}
 	return status;
 }
 
@@ -277,7 +207,7 @@ lock(const char *path, int fd)
 }
 
 int
-capture_open(const char *path, bool append, uint32_t *sessiono)
+capture_open(const char *path, bool append, uint32_t *sessiono, uint64_t *last_uso)
 {
 	struct stat st;
 	int fd = open_file(path, &st);
@@ -288,7 +218,7 @@ capture_open(const char *path, bool append, uint32_t *sessiono)
 		goto refused;
 	if (st.st_size > 0 && !append)
 		cli_warnx("%s: not empty: --append goes on with it", path);
-	else if (st.st_size == 0 || resume(path, fd, (uint64_t)st.st_size, sessiono) == 0)
+	else if (st.st_size == 0 || resume(path, fd, (uint64_t)st.st_size, sessiono, last_uso) == 0)
 		return fd;
 refused:
 	close(fd);

@@ -8,11 +8,12 @@
 /*
  * Open FILE for writing at its end, locked against other writers.  It must be new or empty, or,
  * with append, a mux log: a torn last record, or a tail of zeros, is cut off, sessions that were left
- * open are closed as 1006, and *sessiono becomes the number after its highest session.  A log with
+ * open are closed as 1006, *sessiono becomes the number after its highest session, and *last_uso the
+ * time of its last record (both unchanged if there is no log yet).  A log with
  * sound records after something that is none, or with anything else at its end, is refused.
  * The descriptor; -1: said why, and FILE is unchanged.
  */
-int capture_open(const char *path, bool append, uint32_t *sessiono);
+int capture_open(const char *path, bool append, uint32_t *sessiono, uint64_t *last_uso);
 
 /*
  * Open FILE again, which is written as fd: a new or empty file, locked, is taken.  Returns its

@@ -208,7 +208,8 @@ open_sinks(struct server *s, struct settings *set)
 			return CLI_OK;
 	}
 	if (set->file != NULL &&
-	    (fd = capture_open(set->file, set->append, &set->server.first_session)) == -1)
+	    (fd = capture_open(set->file, set->append, &set->server.first_session,
+		 &s->output.record_us)) == -1)
 		return CLI_EFAIL;
 	if (isatty(fd)) {
 		cli_warnx("%s: a terminal, and a log is binary", name);

@@ -108,13 +108,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	int file = memfd_create("capture", MFD_CLOEXEC), fd;
 	uint32_t session = 1, again = 1, highest;
+	uint64_t last_us = 0;
 	size_t len, len_again, kept;
 	uint8_t *p, *q;
 	char path[64];
 
 	require(file != -1 && write(file, data, size) == (ssize_t)size);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-	fd = capture_open(path, true, &session);
+	fd = capture_open(path, true, &session, &last_us);
 	p = content(file, &len);
 	if (fd == -1) {
 		require(len == size && memcmp(p, data, size) == 0 && session == 1);
@@ -124,7 +125,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		require(close(fd) == 0 && len >= kept && memcmp(p, data, kept) == 0);
 		highest = check_log(file, kept);
 		require(size == 0 || session == highest + 1);
-		fd = capture_open(path, true, &again);
+		fd = capture_open(path, true, &again, &last_us);
 		require(fd != -1 && close(fd) == 0 && again == session);
 		q = content(file, &len_again);
 		require(len_again == len && memcmp(p, q, len) == 0);

@@ -1,6 +1,6 @@
 /*
  * Whatever a log holds and however it arrives, the reader ends, keeps its promises, and yields the
- * same events.  The first byte: recover, headless, codec given, stereo; the second: how the rest,
+ * same events; and if it is a sound mux log, a damaged time costs no frame.  The first byte: recover, headless, codec given, stereo; the second: how the rest,
  * the log, is divided into reads.
  */
 #include "log.h"
@@ -17,7 +17,8 @@ enum { PIPE_SIZE = 65536 };
 struct reading {
 	const uint8_t *log;
 	size_t size;
-	uint64_t hash; /* of its events: FNV-1a */
+	uint64_t hash;   /* of its events: FNV-1a */
+	uint64_t frames; /* the same of its frames and whose they are */
 	uint64_t offset;
 	uint64_t time;
 	uint64_t events, damage, skipped;
@@ -26,10 +27,16 @@ struct reading {
 };
 
 static void
-mix(struct reading *rd, const void *p, size_t len)
+mix_into(uint64_t *hash, const void *p, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		rd->hash = (rd->hash ^ ((const uint8_t *)p)[i]) * UINT64_C(0x100000001b3);
+		*hash = (*hash ^ ((const uint8_t *)p)[i]) * UINT64_C(0x100000001b3);
+}
+
+static void
+mix(struct reading *rd, const void *p, size_t len)
+{
+	mix_into(&rd->hash, p, len);
 }
 
 static void
@@ -69,10 +76,10 @@ check(struct reading *rd, const struct log_record *rec)
 		require(rec->text[0] != '\0' && rec->offset + rec->skipped <= rd->size);
 	} else if (rec->event != LOG_END) {
 		mix_number(rd, rec->time_us);
-		/* It goes back only between sessions. */
+		/* It goes back only between sessions, or when all segments have ended. */
 		require(rec->time_us >= rd->time || rd->open == 0 ||
 		    (rec->event == LOG_CLOSE && rec->made_up));
-		rd->time = rec->time_us;
+		rd->time = rec->event == LOG_ROTATE && rec->made_up ? 0 : rec->time_us;
 	}
 	if (s != NULL) {
 		struct wire_handshake h;
@@ -98,6 +105,8 @@ check(struct reading *rd, const struct log_record *rec)
 		require(wire_parse_frame(&s->format, rec->data, rec->length, &frame, &fault));
 		require(frame.seq == rec->frame.seq && frame.payload == rec->frame.payload);
 		mix(rd, rec->data, rec->length);
+		mix_into(&rd->frames, &s->number, sizeof s->number);
+		mix_into(&rd->frames, rec->data, rec->length);
 		mix_number(rd, rec->step.kind);
 		mix_number(rd, rec->step.gap);
 		break;
@@ -116,11 +125,14 @@ check(struct reading *rd, const struct log_record *rec)
 }
 
 /* Read the log through a pipe, in pieces of 1 to 4 * most bytes. */
-static uint64_t
+static struct reading
 read_log(const uint8_t *log, size_t size, const struct log_options *o, size_t most)
 {
 	static int fds[2] = { -1, -1 };
-	struct reading rd = { .log = log, .size = size, .hash = UINT64_C(0xcbf29ce484222325) };
+	struct reading rd = { .log = log,
+		.size = size,
+		.hash = UINT64_C(0xcbf29ce484222325),
+		.frames = UINT64_C(0xcbf29ce484222325) };
 	struct log_reader *r;
 	struct log_record rec;
 	size_t done = 0, turn = 0;
@@ -151,14 +163,36 @@ read_log(const uint8_t *log, size_t size, const struct log_options *o, size_t mo
 	require(log_next(r, &rec) == LOG_END);
 	require(log_damage(r) == rd.damage);
 	require(log_offset(r) <= size);
+	rd.mux = log_is_mux(r);
 	log_free(r);
-	return rd.hash;
+	return rd;
+}
+
+/* A sound mux log, but a record each 20 ms; then with one bit of one of their times flipped. */
+static void
+damage_time(uint8_t *log, size_t size, uint8_t which, unsigned bit)
+{
+	struct reading even, damaged;
+	uint64_t t = UINT64_C(1769854500000000);
+	size_t at, records = 0;
+
+	for (at = 0; at < size; at += LOG_PREFIX_SIZE + le32_load(log + at + 4), records++)
+		le64_store(log + at + 16, t += 20000);
+	even = read_log(log, size, NULL, PIPE_SIZE);
+	require(even.damage == 0);
+	for (at = 0, which %= records; which > 0; which--)
+		at += LOG_PREFIX_SIZE + le32_load(log + at + 4);
+	log[at + 16 + bit / 8] ^= (uint8_t)(1 << bit % 8);
+	damaged = read_log(log, size, NULL, PIPE_SIZE);
+	require(damaged.frames == even.frames && damaged.damage <= 1);
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct log_options o = { .format = { .sample_rate = 8000, .frame_samples = 160 } };
+	struct reading whole;
+	uint8_t *copy;
 
 	if (size < 3)
 		return 0;
@@ -167,7 +201,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	o.codec_given = (data[0] & 4) != 0;
 	o.format.codec = data[0] >> 3 & 1;
 	o.format.channels = 1 + (data[0] >> 4 & 1);
-	require(read_log(data + 2, size - 2, &o, PIPE_SIZE) ==
-	    read_log(data + 2, size - 2, &o, 1 + data[1]));
+	whole = read_log(data + 2, size - 2, &o, PIPE_SIZE);
+	require(whole.hash == read_log(data + 2, size - 2, &o, 1 + data[1]).hash);
+	if (whole.mux && whole.damage == 0) {
+		require((copy = malloc(size - 2)) != NULL);
+		memcpy(copy, data + 2, size - 2);
+		damage_time(copy, size - 2, data[1], data[0] & 63);
+		free(copy);
+	}
 	return 0;
 }

@@ -138,6 +138,7 @@ append(const struct scratch *dir, const struct sample *s, const uint8_t *p, size
     size_t *kepto)
 {
 	uint32_t session = 1;
+	uint64_t last_us = 0;
 	char path[160];
 	struct bytes now;
 	int fd;
@@ -145,7 +146,7 @@ append(const struct scratch *dir, const struct sample *s, const uint8_t *p, size
 	scratch_write(dir, "capture", p, len);
 	snprintf(path, sizeof path, "%s/capture", dir->path);
 	said[0] = '\0';
-	fd = capture_open(path, true, &session);
+	fd = capture_open(path, true, &session, &last_us);
 	now = scratch_read(dir, "capture");
 	for (*kepto = 0; *kepto < len && *kepto < now.len && now.p[*kepto] == p[*kepto];)
 		++*kepto;
