@@ -169,6 +169,115 @@ stepping() {
 	diff -r out again
 }
 
+# sends PORT PIPE N: a stream of N frames, the first at once, each other one after a line in PIPE.
+sends() {
+	py "$@" <<-'PY'
+		import sys
+		from wsclient import *
+		ws = connect(sys.argv[1])
+		ws.send(handshake())
+		ws.send(frame(0, bytes(640)))
+		with open(sys.argv[2]) as lines:
+		    for seq in range(1, int(sys.argv[3])):
+		        assert lines.readline() == "\n"
+		        ws.send(frame(seq, bytes(640)))
+		assert ws.close() == (1000, ""), "closed"
+	PY
+}
+
+# announced LOG N: each time in LOG that is more than ten seconds after the one before, or before it,
+# is that of a TICK and of the record after it; there are N such.
+announced() {
+	py "$@" <<-'PY'
+		import sys
+		from wsclient import *
+		records = read_log(sys.argv[1])
+		moved = [i for i in range(1, len(records))
+		         if not 0 <= records[i].time_us - records[i - 1].time_us <= 10000000]
+		for i in moved:
+		    assert records[i].kind == TICK and records[i + 1].kind != TICK, records
+		    assert records[i].time_us == records[i + 1].time_us, records
+		assert len(moved) == int(sys.argv[2]), (moved, records)
+	PY
+}
+
+@test "clock: a machine slept, with a stream and without: a TICK goes before the next record" {
+	clock 0
+	mkfifo step
+	on_our_clock start_listen -q
+	spawn stream sends "$port" step 2
+	exec 7> step
+	wait_for [ -s listen.out ]
+	clock 0 90000
+	echo >&7
+	finish stream
+	[ "$status" = 0 ]
+	clock 0 180000
+	py "$port" <<-'PY'
+		import sys
+		from wsclient import *
+		ws = connect(sys.argv[1])
+		ws.send(handshake())
+		assert ws.close() == (1000, ""), "closed"
+	PY
+	stop listen
+	[ "$status" = 0 ]
+	exec 7>&-
+	announced listen.out 2
+	run -0 --separate-stderr eet-info --check listen.out
+	[ -z "$stderr" ]
+}
+
+@test "clock: a machine without one starts in 1970: times move on when it is set, once" {
+	local now
+
+	clock $((1200 - EPOCHSECONDS))
+	mkfifo step
+	on_our_clock start_listen -q --spool out -o capture
+	spawn stream sends "$port" step 3
+	exec 7> step
+	wait_for [ -s capture ]
+	clock 0
+	echo >&7
+	wait_for announced capture 1
+	clock 7200
+	echo >&7
+	finish stream
+	[ "$status" = 0 ]
+	exec 7>&-
+	stop listen
+	[ "$status" = 0 ]
+	announced capture 1
+	now=$EPOCHSECONDS
+	[ "$(index 'select(.event == "segment") | .first_us < 1e15')" = "true false " ]
+	[ "$(index "select(.event == \"segment\") | $now - .last_us / 1e6 | . > -2 and . < 600")" = "false true " ]
+	eet-rotate -q again < capture > paths
+	diff -r out again
+	run -0 --separate-stderr eet-info --check capture
+}
+
+@test "clock: what is appended to a capture begins with its own time, earlier or later" {
+	local hours
+
+	for hours in 0 -1 -1 5; do
+		clock $((hours * 3600))
+		on_our_clock start_listen -q -o capture --append
+		py "$port" <<-'PY'
+			import sys
+			from wsclient import *
+			ws = connect(sys.argv[1])
+			ws.send(handshake())
+			ws.send(frame(0, bytes(640)))
+			assert ws.close() == (1000, ""), "closed"
+		PY
+		stop listen
+		[ "$status" = 0 ]
+	done
+	announced capture 2
+	run -0 --separate-stderr eet-info --check capture
+	[ -z "$stderr" ]
+}
+
 # --- eet-rotate, eet-demux ---
 
 @test "clock: stored logs are taken apart by their own times, in any time zone, by any clock" {

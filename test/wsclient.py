@@ -282,7 +282,8 @@ def records(data):
         magic, length, session, kind, flags, time_us = struct.unpack_from("<IIIHHQ", data, at)
         assert magic == 0x4D544545, f"offset {at}: magic {magic:#x}"
         assert 12 <= length and at + 12 + length <= len(data), f"offset {at}: length {length}"
-        assert flags == 0 and time_us >= last, f"offset {at}: flags or time"
+        # Only after a TICK that says so does a log go on with an earlier time.
+        assert flags == 0 and (time_us >= last or kind == TICK), f"offset {at}: flags or time"
         assert (session == 0) == (kind in (TICK, ROTATE)), f"offset {at}: session {session}"
         last = time_us
         yield Record(kind, session, time_us, data[at + 24:at + 12 + length])

@@ -8,6 +8,10 @@ static uint64_t wall_start, boot_start, longest;
 static uint64_t passed; /* since the start, on the boot-time clock */
 static uint64_t lived;  /* of that, what clock_now() counts */
 static bool fresh;
+static bool behind; /* the wall clock is still that of a machine which has none while it is off */
+
+/* 2026-01-01T00:00:00Z, in microseconds: no clock that was ever set is before. */
+#define EARLIEST UINT64_C(1767225600000000)
 
 static uint64_t
 read_clock(clockid_t id)
@@ -29,6 +33,10 @@ look(void)
 	passed = read_clock(CLOCK_BOOTTIME) - boot_start;
 	turn = passed - before;
 	lived += turn < longest ? turn : longest;
+	if (behind && read_clock(CLOCK_REALTIME) >= EARLIEST) {
+		behind = false;
+		wall_start = read_clock(CLOCK_REALTIME) - passed;
+	}
 }
 
 void
@@ -37,6 +45,7 @@ clock_start(uint64_t longest_turn)
 	longest = longest_turn;
 	wall_start = read_clock(CLOCK_REALTIME);
 	boot_start = read_clock(CLOCK_BOOTTIME);
+	behind = wall_start < EARLIEST;
 }
 
 void

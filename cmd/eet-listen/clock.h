@@ -2,7 +2,9 @@
  * Time, read once per turn of the event loop.
  *
  * What is recorded is the wall clock at the start plus the boot-time clock elapsed since: a wall
- * clock that is stepped meanwhile neither stalls nor bursts a rotation, and times never decrease.
+ * clock that is stepped meanwhile neither stalls nor bursts a rotation, and times never decrease.  Only
+ * a wall clock that is before 2026 at the start, for want of one that runs while the machine is off, is
+ * followed, once, when it passes the beginning of that year.
  *
  * Timeouts go by the time in which the loop turned.  While the process was stopped, the machine
  * asleep, or a disk slow, clients could not be heard: what they sent then is still to be read.

@@ -21,7 +21,9 @@ enum {
 	 */
 	EARLY_WRITE = 64 << 10,
 	EARLY_STORE = 320 << 10,
-	RETRY_MS = 1000 /* how often a full disk is tried */
+	RETRY_MS = 1000, /* how often a full disk is tried */
+	/* A reader doubts a time that is further after the one before, until a second record has it. */
+	DOUBTFUL_US = 10000000
 };
 
 static void
@@ -186,6 +188,23 @@ captures(const struct output *o)
 	return o->writer != NULL && o->writer->capture && o->writer->error == 0;
 }
 
+/*
+ * Room for a record of that size, or raw, a message.  If time has moved, a TICK is put before the
+ * record, so that nobody who reads both waits for another one.
+ */
+static uint8_t *
+add_record(struct output *o, size_t size)
+{
+	uint64_t now = clock_record(), last = o->record_us;
+	bool moved = !o->raw && last > 0 && (now < last || now - last > DOUBTFUL_US);
+	size_t tick = moved ? LOG_HEADER_SIZE : 0;
+	uint8_t *p = queue_add(&o->queue, tick + size);
+
+	if (tick > 0)
+		log_pack_header(p, 0, LOG_KIND_TICK, now, 0);
+	return p + tick;
+}
+
 void
 output_open(struct output *o, uint32_t session, const uint8_t handshake[WIRE_HANDSHAKE_SIZE],
     const char *peer, const char *tag)
@@ -199,7 +218,7 @@ output_open(struct output *o, uint32_t session, const uint8_t handshake[WIRE_HAN
 	} else {
 		len = log_pack_open(buf, session, clock_record(), handshake, peer, tag);
 	}
-	memcpy(queue_add(&o->queue, len), buf, len);
+	memcpy(add_record(o, len), buf, len);
 	if (captures(o))
 		opens_add(&o->opens, session, o->queue.end, buf, len);
 	appended(o);
@@ -209,7 +228,7 @@ void
 output_frame(struct output *o, uint32_t session, const uint8_t *frame, size_t len)
 {
 	size_t header = o->raw ? 0 : LOG_HEADER_SIZE;
-	uint8_t *p = queue_add(&o->queue, header + len);
+	uint8_t *p = add_record(o, header + len);
 
 	if (!o->raw)
 		log_pack_header(p, session, LOG_KIND_FRAME, clock_record(), (uint32_t)len);
@@ -225,7 +244,7 @@ output_close(struct output *o, uint32_t session, uint16_t code, const char *reas
 
 	if (!o->raw) {
 		len = log_pack_close(buf, session, clock_record(), code, reason, strlen(reason));
-		memcpy(queue_add(&o->queue, len), buf, len);
+		memcpy(add_record(o, len), buf, len);
 	}
 	opens_close(&o->opens, session, o->queue.end);
 	if (!o->raw)
@@ -238,7 +257,7 @@ mark(struct output *o, enum log_kind kind)
 {
 	if (o->raw)
 		return;
-	log_pack_header(queue_add(&o->queue, LOG_HEADER_SIZE), 0, kind, clock_record(), 0);
+	log_pack_header(add_record(o, LOG_HEADER_SIZE), 0, kind, clock_record(), 0);
 	appended(o);
 }
 

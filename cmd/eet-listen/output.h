@@ -33,8 +33,9 @@ struct output {
 	struct store *store; /* NULL: none */
 	struct store store_room;
 	const char *store_name;
-	uv_timer_t retry;     /* while the disk is full */
-	uint64_t record_us;   /* clock_record() of the last record */
+	uv_timer_t retry; /* while the disk is full */
+	uint64_t
+	    record_us; /* time of the log's last record; 0: none yet, may be set at the start */
 	uint64_t progress_us; /* clock_now() when a sink last took something, or had all */
 	uint64_t stored;      /* the position that all sinks have reached */
 	bool failed;          /* for good, and said so */
@@ -54,7 +55,10 @@ int output_to(struct output *o, uv_loop_t *loop, int fd, bool own, const char *n
 /* Store in r's spool, called name; r becomes o's.  0, or -1 with errno: r stays the caller's. */
 int output_spool(struct output *o, uv_loop_t *loop, struct recorder *r, const char *name);
 
-/* What happened, with the time of this turn of the loop. */
+/*
+ * What happened, with the time of this turn of the loop.  If that is more than ten seconds after the
+ * last record's, or before it, a TICK goes first.
+ */
 void output_open(struct output *o, uint32_t session, const uint8_t handshake[WIRE_HANDSHAKE_SIZE],
     const char *peer, const char *tag);
 void output_frame(struct output *o, uint32_t session, const uint8_t *frame, size_t len);
