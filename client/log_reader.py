@@ -14,6 +14,7 @@ MAX_RECORD = (16 << 20) + 24
 OPEN, FRAME, CLOSE = 1, 2, 3
 MAX_KEYS = 4096
 MAX_TIME = 253402300799999999  # the year 9999 ends, in microseconds
+NEAR, HOUR = 10000000, 3600000000  # how far a time may be from the last one, and the next from it
 
 _PREFIX = struct.Struct("<III")
 _RECORD = struct.Struct("<IIIHHQ")
@@ -103,7 +104,8 @@ class LogParser:
         self._mux = None  # what kind of log it is, not known yet
         self._open = {}
         self._takes = 0
-        self._last_us = 0
+        self._last_us = None  # the last time believed
+        self._highest = 0  # session number in this log
         self._ended = False  # nothing can be read behind damage
 
     def push(self, data):
@@ -194,19 +196,37 @@ class LogParser:
             return None
         _, _, session, kind, _, time_us = _RECORD.unpack_from(whole)
         body = whole[RECORD_HEADER_SIZE:]
-        if time_us > MAX_TIME:
-            record = self._damage(f"time {time_us} us, past the year 9999")
-            self._at += len(whole)
-            return record
-        if time_us < self._last_us:  # another log, joined to the one before
-            self._open.clear()
-        self._last_us = time_us
+        if kind == OPEN and session <= self._highest and time_us < self._last_us:
+            self._open.clear()  # another log, joined to the one before
+            self._last_us, self._highest = None, 0
+        time_us = self._last_us = self._believe(min(time_us, MAX_TIME), len(whole))
         try:
             record = self._read(kind, session, time_us, body)
         except ValueError as error:
             record = self._damage(str(error))
         self._at += len(whole)
         return record
+
+    def _believe(self, time_us, size):
+        """What to believe of a time: the next record's decides if it is far from the last one."""
+        last = self._last_us
+        if last is not None and abs(time_us - last) <= NEAR:
+            return max(time_us, last)
+        coming, after = self._peek(self._at + size)
+        if coming is None:  # not waited for
+            return time_us if last is None else last
+        if last is None:
+            third, _ = self._peek(after)
+            doubtful = third is not None and not -NEAR <= coming - time_us <= HOUR
+            return coming if doubtful and abs(third - coming) < abs(third - time_us) else time_us
+        return time_us if 0 <= coming - time_us <= HOUR and abs(coming - last) > NEAR else last
+
+    def _peek(self, at):
+        """The time of the record there in _data, and where the next one is; None: not there yet."""
+        if len(self._data) - at < RECORD_HEADER_SIZE:
+            return None, at
+        _, length, _, _, _, time_us = _RECORD.unpack_from(self._data, at)
+        return min(time_us, MAX_TIME), at + PREFIX_SIZE + length
 
     def _read(self, kind, session, time_us, body):
         format, offset = self._open.get(session), self._offset + self._at
@@ -215,6 +235,7 @@ class LogParser:
                 raise ValueError(f"OPEN of session {session}: {len(body)} bytes")
             body = body[:eet_wire.HANDSHAKE_SIZE]
             format = self._open[session] = Format(body)
+            self._highest = max(self._highest, session)
         elif kind not in (FRAME, CLOSE):
             return Record(0)
         elif format is None:

@@ -49,12 +49,33 @@ def told(records):
     return [(r.kind, r.session, r.time_us, r.message, r.offset, r.text) for r in records]
 
 
-def test_a_time_past_the_year_9999_is_damage():
+def test_a_damaged_time_costs_nothing_but_itself():
     late = struct.pack("<IIIHHQ", 0x4D544545, 12 + 32, 1, 2, 0, 1 << 60) + frame(1, bytes(20))
     records = parse(record(1, 1, 0, handshake()) + record(2, 1, 1, frame(0)) + late
                     + record(2, 1, 2, frame(2)))
-    assert [r.kind for r in records] == [log_reader.OPEN, log_reader.FRAME, None, log_reader.FRAME]
-    assert records[2].text == f"time {1 << 60} us, past the year 9999"
+    assert [r.kind for r in records] == [log_reader.OPEN] + 3 * [log_reader.FRAME]
+    assert [r.time_us - EPOCH for r in records] == [0, 1000, 1000, 2000]
+    sound = b"".join(record(2, 1, 20 * i, frame(i)) for i in range(6))
+    sound = record(1, 1, 0, handshake()) + sound
+    for at in range(len(sound)):
+        if sound[at:at + 4] != struct.pack("<I", 0x4D544545) or at + 56 > len(sound):
+            continue
+        for bit in range(64):
+            damaged = bytearray(sound)
+            damaged[at + 16 + bit // 8] ^= 1 << bit % 8
+            records = parse(bytes(damaged))
+            assert [r.kind for r in records] == [log_reader.OPEN] + 6 * [log_reader.FRAME]
+            for r in records[1 if at == 0 else 0:]:
+                assert abs(r.time_us - EPOCH) < 11000000
+
+
+def test_a_clock_may_move():
+    records = parse(record(1, 1, 0, handshake()) + record(2, 1, 1, frame(0))
+                    + record(4, 0, 90000000) + record(2, 1, 90000000, frame(1))
+                    + record(4, 0, -5000000) + record(2, 1, -5000000, frame(2))
+                    + record(3, 1, -4999000, struct.pack("<H", 1000)))
+    assert [r.kind for r in records] == [1, 2, 2, 2, 3]
+    assert [(r.time_us - EPOCH) // 1000 for r in records] == [0, 1, 90000000, -5000000, -4999000]
 
 
 @pytest.fixture
@@ -116,8 +137,8 @@ def test_cut_anywhere_only_what_is_whole_comes(name):
     (record(2, 1, 0, frame(0)), 0, "session 1 is not open"),
     (record(1, 1, 0, handshake()) + record(2, 1, 0, frame(0) + b"x"), 56,
      "frame length 320 in a message of 333 bytes"),
-    (record(1, 1, 5, handshake()) + record(1, 2, 4, handshake()) + record(2, 1, 4, frame(0)),
-     112, "session 1 is not open"),  # two logs, joined
+    (record(1, 2, 5, handshake()) + record(1, 1, 4, handshake()) + record(2, 2, 4, frame(0)),
+     112, "session 2 is not open"),  # two logs, joined
 ])
 def test_damage_has_its_offset(data, offset, text):
     damage = parse(data)[-1]
