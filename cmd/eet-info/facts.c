@@ -130,7 +130,8 @@ static void
 take_arrival(struct facts *f, const struct log_record *rec, uint64_t position)
 {
 	double media = (double)position * 1e6 / rec->session->format.sample_rate;
-	double arrival = (double)(rec->time_us - f->first_us), transit = arrival - media;
+	double arrival = (double)(int64_t)(rec->time_us - f->first_us); /* a clock may move back */
+	double transit = arrival - media;
 	struct regression *d = &f->drift;
 
 	if (d->n > 0)
@@ -206,7 +207,8 @@ facts_drift_ppm(const struct facts *f, double *o)
 	const struct regression *d = &f->drift;
 	double n = (double)d->n, spread = n * d->sxx - d->sx * d->sx, slope;
 
-	if (d->n < 2 || f->last_us - d->since_us < DRIFT_SECONDS * UINT64_C(1000000) || spread <= 0)
+	if (d->n < 2 || spread <= 0 ||
+	    (int64_t)(f->last_us - d->since_us) < DRIFT_SECONDS * INT64_C(1000000))
 		return false;
 	/* Frames that take longer to come than to play are those of a clock that runs slow. */
 	slope = -(n * d->sxy - d->sx * d->sy) / spread * 1e6;
