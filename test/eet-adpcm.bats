@@ -623,6 +623,26 @@ sizes() {
 	eet-demux -S 2 "$golden/three.mux" | eet-wav | tail -c +45 | cmp - raw
 }
 
+@test "adpcm: the samples of a recording's segments are those of the whole, whatever its layout" {
+	local log name
+
+	for log in "$golden"/layout-*.eet; do
+		name=$(basename "$log" .eet)
+		eet-rotate -q -s 4k "$name" < "$log"
+		eet-adpcm -q -d --raw "$log" > whole
+		cat "$name"/*.eet > joined
+		eet-adpcm -q -d --raw joined | cmp - whole
+	done
+	# Frames that are sent again are heard once.
+	"$logs" bare "$data/speech_8k.wav" n=160 id=1 > whole.eet
+	{
+		head -c $((32 + 6 * 92)) whole.eet
+		head -c 32 whole.eet
+		tail -c +$((33 + 3 * 92)) whole.eet
+	} > again.eet
+	eet-adpcm -q -d --raw again.eet | cmp - <(eet-adpcm -q -d --raw whole.eet)
+}
+
 @test "adpcm: a stream that hardly sends holds up the others for 5 s, no longer" {
 	sed 's/^ *//' > script <<-'END'
 		0 OPEN 1 adpcm id=1

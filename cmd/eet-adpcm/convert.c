@@ -159,24 +159,38 @@ to_samples(struct convert *c, const struct event *ev)
 	return n;
 }
 
+/* A frame of a recording, whose rules say what is heard of it. */
+static bool
+record_frame(struct convert *c, const struct event *ev)
+{
+	struct session *s = ev->session;
+	const struct wire_frame f = { ev->seq, ev->payload,
+		ev->bytes + (ev->length - ev->payload) };
+	bool damaged;
+	int status = recording_frame(&c->recording, s->number, &s->format, s->verdict.layout, &f,
+	    ev->offset, c->pcm, &damaged);
+
+	if (damaged)
+		damaged_block(c, ev);
+	if (status != CLI_OK)
+		fail(c, status);
+	return status == CLI_OK;
+}
+
 /* A frame of a stream that changes. */
 static bool
 put_frame(struct convert *c, const struct event *ev)
 {
 	struct session *s = ev->session;
 	uint8_t header[LOG_HEADER_SIZE + WIRE_FRAME_HEADER_SIZE];
-	uint32_t n = to_samples(c, ev), length = 2 * s->format.channels * n;
+	uint32_t n, length;
 	uint16_t codec = c->set->encode ? WIRE_ADPCM : WIRE_PCM16;
 	size_t skip = log_is_mux(c->log) ? 0 : LOG_HEADER_SIZE;
 
-	if (c->want_samples) {
-		int status = recording_frame(&c->recording, s->number, &s->format, ev->offset,
-		    ev->seq, c->pcm, n);
-
-		if (status != CLI_OK)
-			fail(c, status);
-		return status == CLI_OK;
-	}
+	if (c->want_samples)
+		return record_frame(c, ev);
+	n = to_samples(c, ev);
+	length = 2 * s->format.channels * n;
 	if (codec == WIRE_ADPCM)
 		length = packer_block(s->packer, c->pcm, n, ev->seq, c->payload);
 	else
@@ -541,7 +555,7 @@ begin(struct convert *c, struct source *src)
 			return true;
 	} else if (lseek(src->fd, src->start, SEEK_SET) != -1) {
 		if (decodes(set) && (set->encode || !set->layout_given) &&
-		    (!survey_read(&c->survey, src->fd, &set->log) ||
+		    (!survey_read(&c->survey, src->fd, &set->log, c->want_samples) ||
 			lseek(src->fd, src->start, SEEK_SET) == -1)) {
 			cli_warn("%s", src->label);
 			return false;

@@ -24,26 +24,25 @@ begin(struct recording *r)
 
 /* A session's first frame: does it go on with what there is?  An exit status. */
 static int
-join(struct recording *r, uint32_t session, const struct wire_handshake *as_pcm, uint64_t offset,
+join(struct recording *r, uint32_t session, const struct wire_handshake *h, uint64_t offset,
     uint32_t seq)
 {
 	const struct wire_handshake *before = &r->format;
 
 	if (r->samples == NULL) {
-		pcm_init(&r->rules, as_pcm, ADPCM_STATE, true);
-	} else if (!r->open && as_pcm->stream_id == before->stream_id &&
-	    wire_same_format(as_pcm, before)) {
-		pcm_join(&r->rules, as_pcm, seq);
+		pcm_init(&r->rules, h, ADPCM_STATE, true);
+	} else if (!r->open && h->stream_id == before->stream_id && wire_same_format(h, before)) {
+		pcm_join(&r->rules, h, seq);
 	} else {
 		cli_warnx("%s: offset %" PRIu64 ": session %" PRIu32 " (stream %" PRIu32
 			  ") %s %" PRIu32 " (stream %" PRIu32
 			  "): choose one with eet-demux -S SESSION",
-		    r->label, offset, session, as_pcm->stream_id,
+		    r->label, offset, session, h->stream_id,
 		    r->open ? "begins during session" : "has another format or id than session",
 		    r->session, before->stream_id);
 		return CLI_EUSAGE;
 	}
-	r->format = *as_pcm;
+	r->format = *h;
 	r->session = session;
 	r->open = true;
 	return r->samples != NULL || begin(r) ? CLI_OK : CLI_EFAIL;
@@ -51,18 +50,22 @@ join(struct recording *r, uint32_t session, const struct wire_handshake *as_pcm,
 
 int
 recording_frame(struct recording *r, uint32_t session, const struct wire_handshake *h,
-    uint64_t offset, uint32_t seq, const int16_t *pcm, uint32_t n)
+    enum adpcm_layout layout, const struct wire_frame *f, uint64_t offset, int16_t *pcm,
+    bool *damagedo)
 {
-	const struct wire_frame f = { .seq = seq, .length = 2 * h->channels * n };
-	struct wire_handshake as_pcm = *h;
+	uint64_t damaged;
 	struct pcm_step step;
 	int status;
 
-	as_pcm.codec = WIRE_PCM16;
+	*damagedo = false;
 	if ((!r->open || r->session != session) &&
-	    (status = join(r, session, &as_pcm, offset, seq)) != CLI_OK)
+	    (status = join(r, session, h, offset, f->seq)) != CLI_OK)
 		return status;
-	step = pcm_plan(&r->rules, &f);
+	r->rules.layout = layout;
+	damaged = r->rules.damaged;
+	step = pcm_plan(&r->rules, f);
+	pcm_decode(&r->rules, f, step, pcm);
+	*damagedo = r->rules.damaged > damaged;
 	return samples_silence(r->samples, step.silence) &&
 		samples_put(r->samples, pcm, step.samples)
 	    ? CLI_OK

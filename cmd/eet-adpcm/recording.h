@@ -11,7 +11,7 @@ struct recording {
 	const char *label;            /* of the log */
 	struct samples *samples;      /* NULL until there is a frame */
 	struct pcm rules;             /* what becomes of its seq */
-	struct wire_handshake format; /* of the latest session, as PCM */
+	struct wire_handshake format; /* of the latest session */
 	uint32_t session; /* with that number; without frames, the first one; 0: there is none */
 	bool open;        /* and it has not ended */
 };
@@ -20,11 +20,13 @@ struct recording {
 void recording_open(struct recording *r, uint32_t session, const struct wire_handshake *h);
 
 /*
- * Its next frame, of n samples per channel.  Returns an exit status: CLI_EUSAGE if it can't be
- * part of the recording.  What went wrong was said, with the frame's offset.
+ * Its next frame, whose ADPCM is of that layout; pcm has room for its samples.  *damagedo: its block
+ * is damaged.  Returns an exit status: CLI_EUSAGE if it can't be part of the recording.  What went
+ * wrong was reported, with the frame's offset.
  */
 int recording_frame(struct recording *r, uint32_t session, const struct wire_handshake *h,
-    uint64_t offset, uint32_t seq, const int16_t *pcm, uint32_t n);
+    enum adpcm_layout layout, const struct wire_frame *f, uint64_t offset, int16_t *pcm,
+    bool *damagedo);
 
 void recording_close(struct recording *r, uint32_t session);
 

@@ -25,7 +25,11 @@ begin(struct survey *v, struct log_session *s)
 		v->size = size;
 	}
 	v->verdicts[v->n] = (struct adpcm_verdict){ ADPCM_STATE, ADPCM_GIVEN, false };
-	if (s->format.codec == WIRE_ADPCM) {
+	if (s->format.codec == WIRE_ADPCM && v->joined) {
+		if (!v->sniffing)
+			adpcm_sniff_init(&v->sniff, s->format.channels, s->format.frame_samples);
+		v->sniffing = true;
+	} else if (s->format.codec == WIRE_ADPCM) {
 		if ((c = s->user = malloc(sizeof *c)) == NULL)
 			return false;
 		c->number = v->n;
@@ -45,6 +49,15 @@ decide(struct survey *v, struct log_session *s)
 	s->user = NULL;
 }
 
+/* A frame of a recording; one of another format is none of it, as will be reported. */
+static void
+take_joined(struct survey *v, const struct wire_handshake *h, const struct wire_frame *f)
+{
+	if (v->sniffing && h->codec == WIRE_ADPCM && h->channels == v->sniff.ch &&
+	    h->frame_samples == v->sniff.n)
+		adpcm_sniff_add(&v->sniff, f->seq, f->payload, f->length);
+}
+
 static bool
 take(struct survey *v, const struct log_record *rec)
 {
@@ -53,6 +66,8 @@ take(struct survey *v, const struct log_record *rec)
 
 	if (rec->event == LOG_OPEN)
 		return begin(v, rec->session);
+	if (v->joined && rec->event == LOG_FRAME)
+		take_joined(v, &rec->session->format, f);
 	if (c == NULL)
 		return true;
 	if (rec->event == LOG_CLOSE ||
@@ -62,14 +77,14 @@ take(struct survey *v, const struct log_record *rec)
 }
 
 bool
-survey_read(struct survey *v, int fd, const struct log_options *options)
+survey_read(struct survey *v, int fd, const struct log_options *options, bool joined)
 {
 	struct log_reader *r = log_new(fd, options);
 	struct log_record rec;
 	enum log_event e;
 	bool sound = r != NULL;
 
-	*v = (struct survey){ 0 };
+	*v = (struct survey){ .joined = joined };
 	while (sound && (e = log_next(r, &rec)) != LOG_END) {
 		if (e != LOG_MORE)
 			sound = e != LOG_ERROR && take(v, &rec);
@@ -78,6 +93,8 @@ survey_read(struct survey *v, int fd, const struct log_options *options)
 	}
 	if (sound)
 		v->end = log_offset(r);
+	for (size_t i = 0; v->sniffing && i < v->n; i++)
+		v->verdicts[i] = adpcm_sniff_verdict(&v->sniff);
 	log_free(r);
 	return sound;
 }

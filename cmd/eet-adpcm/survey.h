@@ -12,10 +12,13 @@ struct survey {
 	struct adpcm_verdict *verdicts; /* of the sessions, in the order of their OPENs */
 	size_t n, size;
 	uint64_t end; /* offset in the log up to which it was read */
+	/* Of all sessions that are one recording, the frames of which decide together. */
+	bool joined, sniffing;
+	struct adpcm_sniff sniff;
 };
 
-/* Read the log at fd.  False: out of memory. */
-bool survey_read(struct survey *v, int fd, const struct log_options *options);
+/* Read the log at fd; joined: all sessions are of one recording.  False: out of memory. */
+bool survey_read(struct survey *v, int fd, const struct log_options *options, bool joined);
 
 void survey_free(struct survey *v);
 
