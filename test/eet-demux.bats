@@ -228,6 +228,26 @@ three_streams() {
 	{ muxlog pick whole S=1; record TICK 0 1769854511000000; } | cmp - out
 }
 
+@test "demux: a stream that sends once in hours keeps its times without the others" {
+	/usr/bin/python3 "$EET_ROOT/test/logs.py" mux > log <<-SCRIPT
+		0 OPEN 1 pcm
+		0 OPEN 2 pcm
+		0 FRAME 2
+		0 FRAME 1 count=900 step=9
+		8100 FRAME 2 seq=1
+		8100 FRAME 1 seq=900 count=900 step=9
+		16200 FRAME 2 seq=2
+		16200 CLOSE 2 1000
+		16200 CLOSE 1 1000
+	SCRIPT
+	eet-demux -S 2 log > two
+	run -0 --separate-stderr eet-info --json two
+	[ -z "$stderr" ]
+	[ "$(jq -r 'select(.frames) | .last_us - .first_us' <<< "$output")" = 16200000000 ]
+	# Of all sessions, it is the log.
+	eet-demux log | cmp - log
+}
+
 @test "demux: takes of a frame log are sessions, and come out verbatim" {
 	cat "$golden/stereo_pcm.eet" "$golden/gap.eet" "$golden/wrap.eet" > takes
 	eet-demux -q -S 2 takes | cmp - "$golden/gap.eet"

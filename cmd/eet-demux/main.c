@@ -36,6 +36,10 @@ struct demux {
 	struct log_reader *reader;
 	uint64_t delivered; /* offset up to which everything is */
 
+	uint64_t seen_us;   /* time of the last record, */
+	uint64_t passed_us; /* and of the last one that was passed on */
+	uint8_t tick[LOG_HEADER_SIZE];
+
 	uint32_t takes; /* of frame logs, so far */
 	bool any;       /* a session was selected */
 	bool passed;    /* something was passed on to standard output: */
@@ -85,6 +89,26 @@ selects(const struct demux *d)
 	return d->ids.n > 0 || d->sessions.n > 0;
 }
 
+/*
+ * The time that passed in records which are left out is told by a TICK, or a reader of what is
+ * passed on would doubt the next record's.  False: the end.
+ */
+static bool
+pass_time(struct demux *d, const struct log_record *rec)
+{
+	const uint64_t most = 10000000; /* what a reader believes at once */
+	const uint64_t last = d->passed_us;
+	bool left_out = d->passed && d->seen_us != last;
+
+	d->passed_us = rec->time_us;
+	if (!left_out || rec->time_us <= last || rec->time_us - last <= most)
+		return true;
+	if (!sinks_flush(&d->sinks)) /* with the TICK before */
+		return false;
+	log_pack_header(d->tick, 0, LOG_KIND_TICK, rec->time_us, 0);
+	return sinks_add(&d->sinks, d->output->common, d->tick, sizeof d->tick);
+}
+
 /* A record as it is, if its session is selected or if it is about all of them.  False: the end. */
 static bool
 pass(struct demux *d, const struct log_record *rec)
@@ -103,6 +127,8 @@ pass(struct demux *d, const struct log_record *rec)
 		cli_diex(CLI_EUSAGE, "%s: a %s log behind a %s log, one output holds one kind",
 		    d->name, mux ? "mux" : "frame", mux ? "frame" : "mux");
 	}
+	if (mux && !pass_time(d, rec))
+		return false;
 	d->passed = true;
 	d->mux = mux;
 	return sinks_add(&d->sinks, d->output->common, rec->record, rec->record_length);
@@ -153,7 +179,12 @@ take_record(struct demux *d, const struct log_record *rec)
 		return true;
 	if (rec->event == LOG_OPEN && !begin(d, rec->session))
 		return false;
-	return d->output->common != NULL ? pass(d, rec) : split(d, rec);
+	if (d->output->common == NULL)
+		return split(d, rec);
+	if (!pass(d, rec))
+		return false;
+	d->seen_us = rec->time_us;
+	return true;
 }
 
 /* Take all records that are buffered, and write them.  LOG_MORE; LOG_END; LOG_ERROR: the end. */
