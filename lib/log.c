@@ -589,6 +589,7 @@ scanned_all(struct log_reader *r, struct log_record *ro, uint64_t size)
 		/* Nothing but zeros follow it: so far its length was right. */
 		enum log_event e = damage(r, ro, LOG_RECORD, r->scan_record, "%s", r->scan_text);
 
+		ro->time_us = r->last_us;
 		r->scanning = true;
 		r->scan_from += r->scan_record;
 		r->scan_last = r->scan_record = 0;

@@ -107,7 +107,7 @@ enum log_wrong {
 struct log_record {
 	enum log_event event;
 	uint64_t offset;             /* in the input, of the record or the damage */
-	uint64_t time_us;            /* OPEN, FRAME, CLOSE, TICK, ROTATE */
+	uint64_t time_us;            /* OPEN, FRAME, CLOSE, TICK, ROTATE; DAMAGE: of a LOG_RECORD */
 	struct log_session *session; /* OPEN, FRAME, CLOSE; else NULL */
 	struct wire_frame frame;     /* FRAME */
 	struct stream_step step;     /* FRAME: what its seq meant */

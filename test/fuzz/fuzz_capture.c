@@ -50,14 +50,17 @@ check_log(int fd, size_t kept)
 	struct log_reader *r = log_new(fd, NULL);
 	struct log_record rec;
 	uint32_t highest = 0;
-	bool left_open = false;
+	bool left_open = false, times_damaged = false;
 
 	require(r != NULL && lseek(fd, 0, SEEK_SET) == 0);
 	while (log_get(r, &rec) != LOG_END) {
 		if (rec.event == LOG_OPEN && rec.session->number > highest)
 			highest = rec.session->number;
 		left_open = rec.event == LOG_CLOSE && rec.made_up;
-		require(rec.offset < kept || (rec.event == LOG_CLOSE && !rec.made_up));
+		/* What is appended may tell more of times that were damaged before it. */
+		times_damaged = times_damaged || (rec.event == LOG_DAMAGE && rec.wrong == LOG_TIME);
+		require(
+		    rec.offset < kept || times_damaged || (rec.event == LOG_CLOSE && !rec.made_up));
 	}
 	require(!left_open && log_offset(r) == (uint64_t)lseek(fd, 0, SEEK_END));
 	log_free(r);
