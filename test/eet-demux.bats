@@ -484,9 +484,9 @@ stream_4294967295_00-1B-44-11-3A-B7_20260131T101500.000Z_s4294967295.eet" ]
 	mkfifo pipe
 	in=pipe spawn demux eet-demux -d out
 	exec 7> pipe
-	head -c 100 log >&7 # OPEN, and of the next one its time, without which that of the first is doubtful
+	head -c 115 log >&7 # OPEN, and of the next one its time, without which that of the first is doubtful
 	wait_for size $file 32
-	tail -c +101 log | head -c 450 >&7 # its first frame and a part of the next one
+	tail -c +116 log | head -c 435 >&7 # its first frame and a part of the next one
 	wait_for size $file 364
 	ls -l "/proc/$pid/fd" | grep -q $file
 	tail -c +551 log >&7
