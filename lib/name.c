@@ -7,8 +7,9 @@
 
 enum { TIME_LENGTH = 20 }; /* YYYYMMDDThhmmss.mmmZ */
 
-void
-name_format(const struct name *n, char out[NAME_SIZE])
+/* Write the name with colon for each ':' of the tag. */
+static void
+format(const struct name *n, char colon, char out[NAME_SIZE])
 {
 	uint64_t ms = n->time_ms <= NAME_MAX_MS ? n->time_ms : NAME_MAX_MS;
 	time_t seconds = (time_t)(ms / 1000);
@@ -20,16 +21,30 @@ name_format(const struct name *n, char out[NAME_SIZE])
 	    n->tag[0] != '\0' ? "_" : "", WIRE_MAX_TAG, n->tag);
 	for (char *p = out; *p != '\0'; p++)
 		if (*p == ':')
-			*p = '-';
+			*p = colon;
 	snprintf(out + len, NAME_SIZE - (size_t)len, "_%04d%02d%02dT%02d%02d%02d.%03uZ_s%" PRIu32,
 	    (tm.tm_year + 1900) % 10000, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
 	    tm.tm_sec, (unsigned)(ms % 1000), n->session);
 }
 
 void
+name_format(const struct name *n, char out[NAME_SIZE])
+{
+	format(n, '-', out);
+}
+
+static bool
+ends_in(const char *text, const char *end)
+{
+	size_t len = strlen(text), n = strlen(end);
+
+	return len >= n && strcmp(text + len - n, end) == 0;
+}
+
+void
 name_file(const struct name *n, const char *extension, char out[NAME_FILE_SIZE])
 {
-	name_format(n, out);
+	format(n, ends_in(extension, ".part") ? '+' : '-', out);
 	strncat(out, extension, NAME_FILE_SIZE - NAME_SIZE - 1);
 }
 
@@ -87,8 +102,9 @@ parse_time(const char *p, uint64_t *ms)
 	return true;
 }
 
-bool
-name_parse(const char *text, size_t len, struct name *no)
+/* Parse text[0..len), in which colon stands for ':' ('-': it may also be itself). */
+static bool
+parse(const char *text, size_t len, char colon, struct name *no)
 {
 	static const char prefix[] = "stream_";
 	const size_t prefix_len = sizeof prefix - 1;
@@ -113,40 +129,64 @@ name_parse(const char *text, size_t len, struct name *no)
 	if (id_end + 1 < time) {
 		size_t tag = (size_t)(time - 1 - (id_end + 1));
 
-		if (!wire_tag_valid(id_end + 1, tag))
+		memcpy(n.tag, id_end + 1, tag < WIRE_MAX_TAG ? tag : WIRE_MAX_TAG);
+		for (char *c = n.tag; colon != '-' && *c != '\0'; c++)
+			if (*c == colon)
+				*c = ':';
+		if (!wire_tag_valid(n.tag, tag))
 			return false;
-		memcpy(n.tag, id_end + 1, tag);
 	}
 	/* One name, one spelling: leading zeros, 30 February and the like are foreign. */
-	name_format(&n, again);
+	format(&n, colon, again);
 	if (strlen(again) != len || memcmp(again, text, len) != 0)
 		return false;
 	*no = n;
 	return true;
 }
 
+bool
+name_parse(const char *text, size_t len, struct name *no)
+{
+	return parse(text, len, '-', no);
+}
+
+static const char *const extensions[NAME_SUFFIXES] = {
+	[NAME_EET] = ".eet",
+	[NAME_WAV] = ".wav",
+	[NAME_DAMAGED] = ".eet.damaged",
+	[NAME_EET_PART] = ".eet.part",
+	[NAME_WAV_PART] = ".wav.part",
+	[NAME_NEW_PART] = ".eet.new.part",
+	[NAME_LINE_PART] = ".line.part",
+};
+
+const char *
+name_extension(enum name_suffix suffix)
+{
+	return extensions[suffix];
+}
+
 enum name_suffix
 name_suffix(const char *file, size_t *stemo)
 {
-	static const struct {
-		const char *text;
-		enum name_suffix suffix;
-	} known[] = {
-		{ ".eet", NAME_EET },
-		{ ".wav", NAME_WAV },
-		{ ".eet.part", NAME_EET_PART },
-		{ ".wav.part", NAME_WAV_PART },
-	};
 	size_t len = strlen(file);
 
-	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-		size_t n = strlen(known[i].text);
-
-		if (len > n && strcmp(file + len - n, known[i].text) == 0) {
-			*stemo = len - n;
-			return known[i].suffix;
+	for (enum name_suffix s = NAME_EET; s < NAME_SUFFIXES; s++)
+		if (len > strlen(extensions[s]) && ends_in(file, extensions[s])) {
+			*stemo = len - strlen(extensions[s]);
+			return s;
 		}
-	}
 	*stemo = len;
+	return NAME_NONE;
+}
+
+enum name_suffix
+name_read(const char *file, struct name *no)
+{
+	size_t stem;
+	enum name_suffix suffix = name_suffix(file, &stem);
+
+	if (suffix != NAME_NONE && parse(file, stem, suffix >= NAME_EET_PART ? '+' : '-', no))
+		return suffix;
 	return NAME_NONE;
 }

@@ -212,6 +212,9 @@ suffixes(void **state)
 		{ "a.wav", NAME_WAV, 1 },
 		{ "a.eet.part", NAME_EET_PART, 1 },
 		{ "a.wav.part", NAME_WAV_PART, 1 },
+		{ "a.eet.damaged", NAME_DAMAGED, 1 },
+		{ "a.eet.new.part", NAME_NEW_PART, 1 },
+		{ "a.line.part", NAME_LINE_PART, 1 },
 		{ "a.eet.wav", NAME_WAV, 5 },
 		{ "a.part.eet", NAME_EET, 6 },
 		{ "", NAME_NONE, 0 },
@@ -233,6 +236,31 @@ suffixes(void **state)
 	}
 }
 
+/* A ':' is written as '+' while a file is unfinished, and the tag is read as it was. */
+static void
+colons(void **state)
+{
+	const struct name n = { .stream_id = 7, .session = 3, .time_ms = 1001, .tag = "a:b-c" };
+	char file[NAME_FILE_SIZE];
+	struct name again;
+
+	(void)state;
+	for (enum name_suffix s = NAME_EET; s < NAME_SUFFIXES; s++) {
+		const bool part = s >= NAME_EET_PART;
+
+		name_file(&n, name_extension(s), file);
+		assert_non_null(strstr(file, part ? "_a+b-c_" : "_a-b-c_"));
+		assert_int_equal(name_read(file, &again), s);
+		assert_string_equal(again.tag, part ? "a:b-c" : "a-b-c");
+		assert_int_equal(again.session, 3);
+	}
+	assert_int_equal(name_read("stream_7_a+b_19700101T000001.001Z_s3.eet", &again), NAME_NONE);
+	assert_int_equal(name_read("stream_7_a:b_19700101T000001.001Z_s3.eet.part", &again),
+	    NAME_NONE);
+	assert_int_equal(name_read("stream_7_+b_19700101T000001.001Z_s3.eet.part", &again),
+	    NAME_NONE);
+}
+
 int
 main(void)
 {
@@ -243,6 +271,7 @@ main(void)
 		cmocka_unit_test(foreign_names),
 		cmocka_unit_test(every_byte),
 		cmocka_unit_test(suffixes),
+		cmocka_unit_test(colons),
 	};
 
 	return cmocka_run_group_tests_name("name", tests, NULL, NULL);
