@@ -116,6 +116,30 @@ fdio_datasync(int fd)
 }
 
 int
+fdio_sync_dir(int fd)
+{
+	int status = fsync(fd);
+
+	/* Some drivers (vboxsf, old smbfs) have nothing to sync there. */
+	if (status == -1 && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
+		return 0;
+	return for_good(status);
+}
+
+bool
+fdio_passes(int e)
+{
+	return e == ENOSPC || e == EDQUOT || e == EMFILE || e == ENFILE || e == ENOMEM;
+}
+
+bool
+fdio_no_links(int e)
+{
+	/* FAT: EPERM.  FUSE without the operation: ENOSYS.  NFS and SMB servers: EOPNOTSUPP. */
+	return e == EPERM || e == ENOSYS || e == EOPNOTSUPP || e == EINVAL || e == EMLINK;
+}
+
+int
 fdio_rename_new(int dirfd, const char *from, const char *to)
 {
 	struct stat st;
@@ -126,9 +150,9 @@ fdio_rename_new(int dirfd, const char *from, const char *to)
 		return -1;
 	if (linkat(dirfd, from, dirfd, to, 0) == 0)
 		return unlinkat(dirfd, from, 0);
-	if (errno != EPERM && errno != EOPNOTSUPP)
+	if (!fdio_no_links(errno))
 		return -1;
-	/* No links either: FAT. */
+	/* No links either. */
 	if (fstatat(dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		errno = EEXIST;
 		return -1;

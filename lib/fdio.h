@@ -37,6 +37,18 @@ int fdio_writev_full(int fd, struct iovec *iov, size_t count, size_t *firsto);
 int fdio_sync(int fd);
 int fdio_datasync(int fd);
 
+/* fsync(2) of a directory, as fdio_sync(); where the file system has no such operation, 0. */
+int fdio_sync_dir(int fd);
+
+/*
+ * True if errno value e is for want of something that others may give back: space, descriptors,
+ * memory.  The same call may succeed later.
+ */
+bool fdio_passes(int e);
+
+/* True if errno value e means that the file system has no hard links: link(2) of a file failed. */
+bool fdio_no_links(int e);
+
 /*
  * rename(2) within dirfd that never replaces: EEXIST.  Also where the file system has no such
  * flag; where it has no links either, only if nobody else creates that name meanwhile.
