@@ -66,6 +66,7 @@ take_signals(struct rotate *ro)
 		if (ro->stops++ > 0)
 			continue;
 		ro->stop_by = now_ms() + PATIENCE_MS;
+		spool_stop_salvage(ro->spool);
 		if (spool_use_reserve(ro->spool))
 			recorder_resumed(ro->recorder);
 	}

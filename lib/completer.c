@@ -2,6 +2,7 @@
 
 #include "fdio.h"
 #include "index.h"
+#include "next.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -33,12 +34,6 @@ struct completer {
 	char failed[SEGMENT_PATH];
 };
 
-static bool
-passes(int error)
-{
-	return error == ENOSPC || error == EDQUOT;
-}
-
 void
 completer_free_job(struct completer_job *j)
 {
@@ -47,6 +42,7 @@ completer_free_job(struct completer_job *j)
 	if (j->kind == COMPLETER_SESSION)
 		free(j->sums);
 	free(j->names);
+	free(j->errors);
 	free(j->line);
 	free(j);
 }
@@ -68,24 +64,40 @@ sum_up(struct completer_sums *s, const struct render_facts *f)
 	s->unknown = s->unknown || f->verdict.unknown;
 }
 
-static size_t
-segment_line(const struct completer_job *j, const char *eet, const char *wav,
-    char out[INDEX_LINE + 1])
+/* Which file of a segment failed, and why, for its line. */
+static void
+describe_failure(const struct segment *s, char *out, size_t size)
 {
-	const struct render_facts *f = &j->segment.facts;
-	const bool adpcm = f->format.codec == WIRE_ADPCM;
+	char file[NAME_FILE_SIZE];
 
+	name_file(&s->name, name_extension(s->failed), file);
+	snprintf(out, size, "%s: %s", file, strerror(s->error));
+}
+
+static size_t
+segment_line(const struct completer_job *j, const struct segment *s, char out[INDEX_LINE + 1])
+{
+	const struct render_facts *f = &s->facts;
+	const bool failed = s->stage == SEGMENT_FAILED;
+	char eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE], error[NAME_FILE_SIZE + 64];
+
+	name_file(&s->name, ".eet", eet);
+	name_file(&s->name, ".wav", wav);
+	if (failed)
+		describe_failure(s, error, sizeof error);
 	return index_format(
 	    &(struct index_entry){
 		.event = "segment",
 		.eet = eet,
-		.wav = wav,
-		.session = j->segment.name.session,
+		.wav = s->has_wav && !failed ? wav : NULL,
+		.session = s->name.session,
 		.tag = j->tag,
 		.peer = j->peer,
-		.layout = adpcm ? adpcm_verdict_name(&f->verdict) : NULL,
-		.format = &f->format,
-		.has_frames = f->has_frames,
+		.layout = !failed && f->format.codec == WIRE_ADPCM ? adpcm_verdict_name(&f->verdict)
+								   : NULL,
+		.format = failed ? &j->stream.format : &f->format,
+		.has_facts = !failed,
+		.has_frames = f->has_frames && !failed,
 		.first_seq = f->first_seq,
 		.last_seq = f->last_seq,
 		.first_us = j->first_us,
@@ -97,11 +109,18 @@ segment_line(const struct completer_job *j, const char *eet, const char *wav,
 		.gap_before = j->gap_before,
 		.repeats = f->repeats,
 		.restarts = f->restarts,
-		.damaged = f->damaged,
+		.damaged = f->damaged + j->places,
 		.levels = &f->levels,
 		.recovered = j->recovered,
+		.error = failed ? error : NULL,
 	    },
 	    out);
+}
+
+size_t
+completer_line(const struct completer_job *j, char out[INDEX_LINE + 1])
+{
+	return segment_line(j, &j->segment, out);
 }
 
 static size_t
@@ -122,6 +141,7 @@ session_line(const struct completer_job *j, char out[INDEX_LINE + 1])
 		    ? adpcm_verdict_name(&v)
 		    : NULL,
 		.format = &s->format,
+		.has_facts = true,
 		.has_frames = s->started,
 		.first_seq = s->first_seq,
 		.last_seq = s->last_seq,
@@ -150,21 +170,23 @@ session_line(const struct completer_job *j, char out[INDEX_LINE + 1])
 static int
 append_segment(const struct segment_dir *d, int index, struct completer_job *j)
 {
+	const bool failed = j->segment.stage == SEGMENT_FAILED;
 	char lines[2 * INDEX_LINE + 1], eet[NAME_FILE_SIZE], wav[NAME_FILE_SIZE];
-	const char *wav_or_none = j->segment.has_wav ? wav : NULL;
 	size_t first = 0, len;
 
 	name_file(&j->segment.name, ".eet", eet);
 	name_file(&j->segment.name, ".wav", wav);
-	if (d->exec)
-		first = index_format_exec(eet, wav_or_none, j->segment.name.session, false, lines);
-	len = segment_line(j, eet, wav_or_none, lines + first);
+	if (d->exec && !failed)
+		first = index_format_exec(eet, j->segment.has_wav ? wav : NULL,
+		    j->segment.name.session, false, lines);
+	len = completer_line(j, lines + first);
 	if (j->line == NULL && (j->line = strndup(lines + first, len - 1)) == NULL)
 		return -1;
 	if (index_append(index, lines, first + len) == -1)
 		return -1;
-	j->unknown = j->segment.facts.verdict.unknown && (j->sums == NULL || !j->sums->unknown);
-	if (j->sums != NULL) {
+	j->unknown =
+	    !failed && j->segment.facts.verdict.unknown && (j->sums == NULL || !j->sums->unknown);
+	if (j->sums != NULL && !failed) {
 		j->follows = j->sums->layout_known;
 		sum_up(j->sums, &j->segment.facts);
 	}
@@ -190,41 +212,47 @@ append_line(int index, const char *text)
 	return index_append(index, line, (size_t)snprintf(line, sizeof line, "%s\n", text));
 }
 
-/* Flush what grows, or grew; a segment that has been completed since then needs it no more. */
+/* Sync what grows, or grew; a segment that has been completed since then needs it no more. */
 static int
-sync_part(const struct segment_dir *d, const struct name *n, char failed[SEGMENT_PATH])
+sync_part(const struct segment_dir *d, const struct name *n)
 {
 	char file[NAME_FILE_SIZE];
-	int fd, status;
+	int fd, status, e;
 
 	name_file(n, ".eet.part", file);
-	segment_path(d, n, ".eet.part", failed);
 	fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd == -1)
 		return errno == ENOENT ? 0 : -1;
 	status = fdio_datasync(fd);
+	e = errno;
 	close(fd);
+	errno = e;
 	return status;
 }
 
+/* Each file fails alone, the directory does not. */
 static int
 sync_parts(const struct segment_dir *d, const struct completer_job *j, char failed[SEGMENT_PATH])
 {
 	for (size_t i = 0; i < j->n_names; i++)
-		if (sync_part(d, &j->names[i], failed) == -1)
-			return -1;
+		j->errors[i] = sync_part(d, &j->names[i]) == 0 ? 0 : errno;
 	snprintf(failed, SEGMENT_PATH, "%s", d->path);
-	return fdio_sync(d->fd);
+	return fdio_sync_dir(d->fd);
 }
 
 static int
-finish(const struct segment_dir *d, int index, struct completer_job *j, char failed[SEGMENT_PATH])
+append_line_of(const struct segment_dir *d, int index, struct completer_job *j)
 {
 	int status = -1;
 
-	snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
 	switch (j->kind) {
-	case COMPLETER_SEGMENT: status = append_segment(d, index, j); break;
+	case COMPLETER_SEGMENT:
+		/* A leftover that fails has its line, or none, from the run that recorded it. */
+		if (j->recovered && j->segment.stage == SEGMENT_FAILED)
+			status = 0;
+		else
+			status = append_segment(d, index, j);
+		break;
 	case COMPLETER_SESSION: status = append_session(index, j); break;
 	case COMPLETER_LINE: status = append_line(index, j->line); break;
 	case COMPLETER_SYNC: break; /* it does not wait among these */
@@ -233,47 +261,130 @@ finish(const struct segment_dir *d, int index, struct completer_job *j, char fai
 	return status;
 }
 
+static size_t
+format_line(void *arg, const struct segment *s, char *out)
+{
+	return segment_line(arg, s, out);
+}
+
+/*
+ * Bring the segments of jobs[0..n) to SEGMENT_PLACED, or SEGMENT_FAILED.  Returns how many jobs got
+ * there, those without a segment included; if not all, errno and failed[].
+ */
+static size_t
+place_segments(const struct segment_dir *d, struct completer_job *const jobs[], size_t n,
+    char failed[SEGMENT_PATH])
+{
+	struct segment *segments[COMPLETER_BATCH] = { NULL };
+	size_t m = 0, rendered, placed;
+	int e = 0;
+
+	for (rendered = 0; rendered < n; rendered++) {
+		struct segment *s = &jobs[rendered]->segment;
+
+		if (jobs[rendered]->kind != COMPLETER_SEGMENT)
+			continue;
+		if (segment_render(d, s, failed) == -1) {
+			e = errno;
+			break;
+		}
+		segments[m++] = s;
+	}
+	segment_sync(d, segments, m);
+	for (placed = 0; placed < rendered; placed++) {
+		const struct segment_line line = { format_line, jobs[placed] };
+
+		if (jobs[placed]->kind == COMPLETER_SEGMENT &&
+		    segment_place(d, &jobs[placed]->segment, &line, failed) == -1) {
+			e = errno;
+			break;
+		}
+	}
+	errno = e;
+	return placed;
+}
+
+/* The directory and the session numbers in use are to be on the disk before the lines are. */
+static int
+sync_names(const struct segment_dir *d, bool placed, char failed[SEGMENT_PATH])
+{
+	snprintf(failed, SEGMENT_PATH, "%s", d->path);
+	if (!d->sync)
+		return 0;
+	if (d->next != -1 && fdio_datasync(d->next) == -1) {
+		snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, NEXT_FILE);
+		return -1;
+	}
+	return placed ? fdio_sync_dir(d->fd) : 0;
+}
+
+static bool
+has_segments(struct completer_job *const jobs[], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (jobs[i]->kind == COMPLETER_SEGMENT)
+			return true;
+	return false;
+}
+
+/*
+ * The parts of those that are placed, and in the index, are not needed any more; names that stay are
+ * removed by the next start.  0, or -1 with errno, which passes, and failed[].
+ */
+static int
+finish_segments(const struct segment_dir *d, struct completer_job *const jobs[], size_t n,
+    char failed[SEGMENT_PATH])
+{
+	for (size_t i = 0; i < n; i++) {
+		jobs[i]->remains = 0;
+		if (jobs[i]->kind != COMPLETER_SEGMENT ||
+		    jobs[i]->segment.stage != SEGMENT_PLACED ||
+		    segment_finish(d, &jobs[i]->segment, failed) == 0)
+			continue;
+		if (fdio_passes(errno))
+			return -1;
+		jobs[i]->remains = errno;
+	}
+	return 0;
+}
+
 int
 completer_run(const struct segment_dir *d, int index, struct completer_job *const jobs[], size_t n,
     size_t *doneo, char failed[SEGMENT_PATH])
 {
-	struct segment *segments[COMPLETER_BATCH] = { NULL };
-	char where[SEGMENT_PATH];
-	size_t i = 0, m = 0;
-	int status, e;
+	char where[SEGMENT_PATH] = "";
+	size_t placed, i;
+	int e;
 
 	*doneo = 0;
-	/* A retry begins behind those that are done. */
-	while (i < n && jobs[i]->is_done)
-		i++;
-	for (size_t k = i; k < n; k++)
-		if (jobs[k]->kind == COMPLETER_SEGMENT)
-			segments[m++] = &jobs[k]->segment;
-	status = segment_complete(d, segments, m, failed);
-	e = errno;
-	/* When one fails, those before it are told of all the same: that may be what makes room. */
-	for (; i < n; i++) {
-		if (jobs[i]->kind == COMPLETER_SEGMENT && jobs[i]->segment.stage != SEGMENT_PLACED)
-			break;
-		if (finish(d, index, jobs[i], where) == -1) {
-			memcpy(failed, where, sizeof where);
-			return -1;
-		}
+	placed = place_segments(d, jobs, n, where);
+	e = placed < n ? errno : 0;
+	/* When one has to wait, those before it are done all the same: that may be what makes room. */
+	if (placed > 0 && sync_names(d, has_segments(jobs, placed), failed) == -1)
+		return -1;
+	for (i = 0; i < placed && (jobs[i]->is_done || append_line_of(d, index, jobs[i]) == 0); i++)
+		;
+	if (i < placed) {
+		e = errno;
+		snprintf(where, sizeof where, "%s/%s", d->path, INDEX_FILE);
 	}
-	if (d->sync && fdio_datasync(index) == -1) {
+	if (i > 0 && d->sync && fdio_datasync(index) == -1) {
 		snprintf(failed, SEGMENT_PATH, "%s/%s", d->path, INDEX_FILE);
 		return -1;
 	}
+	if (finish_segments(d, jobs, i, failed) == -1)
+		return -1;
 	*doneo = i;
+	memcpy(failed, where, sizeof where);
 	errno = e;
-	return status;
+	return e == 0 ? 0 : -1;
 }
 
 void
 completer_each_placed(struct completer_job *const jobs[], size_t n, int e,
     void (*fn)(void *arg, const struct name *n), void *arg)
 {
-	if (!passes(e))
+	if (!fdio_passes(e))
 		return;
 	for (size_t i = 0; i < n; i++)
 		if (jobs[i]->kind == COMPLETER_SEGMENT && !jobs[i]->is_done &&
@@ -329,37 +440,37 @@ wait_a_second(struct completer *c)
 }
 
 /* What has ended, and waits to be completed, can wait longer than --sync TIME.  Called with the lock. */
-static int
-sync_waiting(struct completer *c, char failed[SEGMENT_PATH])
+static void
+sync_waiting(struct completer *c)
 {
 	for (struct completer_job *j = c->waiting; j != NULL; j = j->next) {
-		int status;
+		int status, e;
 
-		if (j->kind != COMPLETER_SEGMENT || j->is_synced)
+		if (j->kind != COMPLETER_SEGMENT || j->is_synced ||
+		    j->segment.stage != SEGMENT_GROWN)
 			continue;
 		pthread_mutex_unlock(&c->lock);
-		status = sync_part(c->dir, &j->segment.name, failed);
+		status = sync_part(c->dir, &j->segment.name);
+		e = errno;
 		pthread_mutex_lock(&c->lock);
 		if (status == -1)
-			return -1;
+			segment_fail(&j->segment, NAME_EET_PART, e);
 		j->is_synced = true;
 	}
-	return 0;
 }
 
-/* Called with the lock.  False: it failed, for good. */
+/* Called with the lock.  False: the directory has failed. */
 static bool
 sync_first(struct completer *c)
 {
 	struct completer_job *j = c->sync;
 	char failed[SEGMENT_PATH];
-	int status = sync_waiting(c, failed);
+	int status;
 
-	if (status == 0) {
-		pthread_mutex_unlock(&c->lock);
-		status = sync_parts(c->dir, j, failed);
-		pthread_mutex_lock(&c->lock);
-	}
+	sync_waiting(c);
+	pthread_mutex_unlock(&c->lock);
+	status = sync_parts(c->dir, j, failed);
+	pthread_mutex_lock(&c->lock);
 	if (status == 0) {
 		c->sync = NULL;
 		*c->done_end = j;
@@ -408,7 +519,7 @@ work(void *arg)
 		if (status == -1)
 			memcpy(c->failed, failed, sizeof failed);
 		announce(c);
-		if (c->error != 0 && (!passes(c->error) || !wait_a_second(c)))
+		if (c->error != 0 && (!fdio_passes(c->error) || !wait_a_second(c)))
 			break;
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -464,7 +575,7 @@ completer_put(struct completer *c, struct completer_job *j, char failed[SEGMENT_
 	int e = 0;
 
 	pthread_mutex_lock(&c->lock);
-	if (c->error != 0 && !passes(c->error)) {
+	if (c->error != 0 && !fdio_passes(c->error)) {
 		e = c->error;
 		memcpy(failed, c->failed, SEGMENT_PATH);
 	} else if (is_too_many(c, j->kind)) {

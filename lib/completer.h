@@ -6,6 +6,8 @@
 #ifndef EET_COMPLETER_H
 #define EET_COMPLETER_H
 
+#include "index.h"
+#include "log.h"
 #include "segment.h"
 #include "stream.h"
 
@@ -48,16 +50,19 @@ struct completer_job {
 	struct segment segment;
 	uint64_t gap_before;
 	bool recovered;
-	bool is_synced; /* by a COMPLETER_SYNC, while it waited */
-	bool follows;   /* result: its session has an earlier one; false in recovery */
-	bool unknown;   /* result: its blocks fit no known layout, and no earlier one's did so */
+	uint64_t places; /* recovered: damaged places in its log as it was */
+	bool is_synced;  /* by a COMPLETER_SYNC, while it waited */
+	int remains;  /* result: errno of what kept the names of its parts from being removed; 0 */
+	bool follows; /* result: its session has an earlier one; false in recovery */
+	bool unknown; /* result: its blocks fit no known layout, and no earlier one's did so */
 	/* A session. */
 	uint32_t session;
 	struct stream stream;
 	uint16_t close_code;
 	char close_reason[WIRE_MAX_REASON + 1];
-	/* Segments that grow. */
+	/* Segments that grow; result: an errno of each, 0 if it was synced. */
 	struct name *names;
+	int *errors;
 	size_t n_names;
 	char *line; /* in the index, without newline; of a segment or a session it is the result */
 	bool is_done; /* it is in the index, or was synced */
@@ -65,12 +70,17 @@ struct completer_job {
 
 /*
  * Complete jobs[0..n), at most COMPLETER_BATCH, in the calling thread, lines appended to index (a
- * descriptor).  0; or -1 with errno and failed[] (a path): to be called again with the same jobs, it
- * goes on where it stopped.  *doneo: how many of them, from the first on, are done by now.
+ * descriptor).  A segment that fails has a line, too, and is left in SEGMENT_FAILED.  0; or -1 with
+ * errno and failed[] (a path): if that passes (fdio_passes()), to be called again with the same jobs,
+ * it goes on where it stopped; else the directory has failed.  *doneo: how many of them, from the first
+ * on, are done by now.
  */
-enum { COMPLETER_BATCH = 64 }; /* one flush of the directory for all of them */
+enum { COMPLETER_BATCH = 64 }; /* one sync of the directory for all of them */
 int completer_run(const struct segment_dir *d, int index, struct completer_job *const jobs[],
     size_t n, size_t *doneo, char failed[SEGMENT_PATH]);
+
+/* Write the index line of a completed segment's job to out.  Returns its length. */
+size_t completer_line(const struct completer_job *j, char out[INDEX_LINE + 1]);
 
 void completer_free_job(struct completer_job *j);
 
@@ -101,7 +111,7 @@ int completer_fd(const struct completer *c);
 
 /*
  * What is done so far, as a list, into *doneo; jobs in it are the caller's.
- * 1: nothing is left to do; 0: more is; -1: errno (ENOSPC, EDQUOT: it waits and
+ * 1: nothing is left to do; 0: more is; -1: errno (if it passes, fdio_passes(), it waits and
  * goes on by itself; else it has ended), failed[] says where.
  */
 int completer_take(struct completer *c, struct completer_job **doneo, char failed[SEGMENT_PATH]);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,38 +28,40 @@ size_t
 index_format(const struct index_entry *e, char out[INDEX_LINE + 1])
 {
 	const struct wire_handshake *f = e->format;
+	const bool facts = e->has_facts;
 	struct json j;
 	double dbfs = 0;
 	bool known;
 
 	begin(&j, out, e->event, e->eet, e->wav, e->session);
-	json_number(&j, "stream_id", f->stream_id);
+	json_number(&j, "stream_id", f != NULL ? f->stream_id : e->stream_id);
 	json_string(&j, "tag", e->tag);
 	json_string(&j, "peer", e->peer);
-	json_string(&j, "codec", wire_codec_name(f->codec));
+	json_string(&j, "codec", f != NULL ? wire_codec_name(f->codec) : NULL);
 	json_string(&j, "layout", e->layout);
-	json_number(&j, "rate", f->sample_rate);
-	json_number(&j, "channels", f->channels);
-	json_number(&j, "frame_samples", f->frame_samples);
+	json_number(&j, "rate", f != NULL ? f->sample_rate : INDEX_UNKNOWN);
+	json_number(&j, "channels", f != NULL ? f->channels : INDEX_UNKNOWN);
+	json_number(&j, "frame_samples", f != NULL ? f->frame_samples : INDEX_UNKNOWN);
 	json_number(&j, "first_seq", e->has_frames ? e->first_seq : INDEX_UNKNOWN);
 	json_number(&j, "last_seq", e->has_frames ? e->last_seq : INDEX_UNKNOWN);
 	json_number(&j, "first_us", e->first_us);
 	json_number(&j, "last_us", e->last_us);
-	json_number(&j, "frames", e->frames);
-	json_number(&j, "samples", e->samples);
-	json_fixed(&j, "seconds", true, 6, (double)e->samples / f->sample_rate);
-	json_number(&j, "gaps", e->gaps);
-	json_number(&j, "gap_frames", e->gap_frames);
+	json_number(&j, "frames", facts ? e->frames : INDEX_UNKNOWN);
+	json_number(&j, "samples", facts ? e->samples : INDEX_UNKNOWN);
+	json_fixed(&j, "seconds", facts, 6, facts ? (double)e->samples / f->sample_rate : 0);
+	json_number(&j, "gaps", facts ? e->gaps : INDEX_UNKNOWN);
+	json_number(&j, "gap_frames", facts ? e->gap_frames : INDEX_UNKNOWN);
 	json_number(&j, "gap_before", e->gap_before);
-	json_number(&j, "repeats", e->repeats);
-	json_number(&j, "restarts", e->restarts);
-	json_number(&j, "damaged", e->damaged);
-	known = pcm_peak_dbfs(e->levels, &dbfs);
+	json_number(&j, "repeats", facts ? e->repeats : INDEX_UNKNOWN);
+	json_number(&j, "restarts", facts ? e->restarts : INDEX_UNKNOWN);
+	json_number(&j, "damaged", facts ? e->damaged : INDEX_UNKNOWN);
+	known = facts && pcm_peak_dbfs(e->levels, &dbfs);
 	json_fixed(&j, "peak_dbfs", known, 2, dbfs);
-	known = pcm_rms_dbfs(e->levels, &dbfs);
+	known = facts && pcm_rms_dbfs(e->levels, &dbfs);
 	json_fixed(&j, "rms_dbfs", known, 2, dbfs);
-	json_number(&j, "clipped", e->levels->clipped);
+	json_number(&j, "clipped", facts ? e->levels->clipped : INDEX_UNKNOWN);
 	json_bool(&j, "recovered", e->recovered);
+	json_string(&j, "error", e->error);
 	if (e->is_session) {
 		json_number(&j, "close_code", e->close_code != 0 ? e->close_code : INDEX_UNKNOWN);
 		json_string(&j, "close_reason", e->close_reason);
@@ -77,29 +80,24 @@ index_format_exec(const char *eet, const char *wav, uint32_t session, bool done,
 	return json_end(&j);
 }
 
-/*
- * Where the last whole line of fd ends before anything that is none: after a power cut there may be
- * zeros in place of lines, and lines of the same flush behind them, which nobody was told of.
- */
+/* Where the last whole line of fd, of that size, ends: after its last newline.  -1: errno. */
 static off_t
-whole_lines(int fd)
+whole_lines(int fd, off_t size)
 {
 	char buf[8 * INDEX_LINE];
-	off_t at = 0, end = 0;
-	ssize_t n;
 
-	while ((n = pread(fd, buf, sizeof buf, at)) > 0) {
-		const char *zero = memchr(buf, '\0', (size_t)n);
-		const char *nl =
-		    memrchr(buf, '\n', zero != NULL ? (size_t)(zero - buf) : (size_t)n);
+	while (size > 0) {
+		off_t at = size > (off_t)sizeof buf ? size - (off_t)sizeof buf : 0;
+		ssize_t n = pread(fd, buf, (size_t)(size - at), at);
+		const char *nl = n > 0 ? memrchr(buf, '\n', (size_t)n) : NULL;
 
+		if (n == -1)
+			return -1;
 		if (nl != NULL)
-			end = at + (nl - buf) + 1;
-		if (zero != NULL)
-			return end;
-		at += n;
+			return at + (nl - buf) + 1;
+		size = at;
 	}
-	return n == 0 ? end : -1;
+	return 0;
 }
 
 int
@@ -119,7 +117,7 @@ index_open(int dirfd, mode_t mode, uint64_t *cuto)
 		errno = EINVAL;
 		goto fail;
 	}
-	if ((end = whole_lines(fd)) < 0)
+	if ((end = whole_lines(fd, st.st_size)) < 0)
 		goto fail;
 	/* The cut is to be on the disk before a line is: else what was cut may come back around it. */
 	if (end < st.st_size && (ftruncate(fd, end) == -1 || fdio_datasync(fd) == -1))
@@ -133,22 +131,25 @@ fail:
 	return -1;
 }
 
+/* One writer at a time: a line that was torn is cut off before the next one comes. */
+static pthread_mutex_t appending = PTHREAD_MUTEX_INITIALIZER;
+
 int
 index_append(int fd, const char *line, size_t len)
 {
-	off_t before = lseek(fd, 0, SEEK_END);
-	int e;
+	off_t before;
+	int e = 0;
 
-	if (before == -1)
-		return -1;
-	if (fdio_write_full(fd, line, len, NULL) == 0)
-		return 0;
-	e = errno;
+	pthread_mutex_lock(&appending);
+	before = lseek(fd, 0, SEEK_END);
+	if (before == -1 || fdio_write_full(fd, line, len, NULL) == -1)
+		e = errno;
 	/* If this fails too, only the next start can cut the torn line: none must follow it. */
-	if (ftruncate(fd, before) == -1)
+	if (e != 0 && before != -1 && ftruncate(fd, before) == -1)
 		e = EIO;
+	pthread_mutex_unlock(&appending);
 	errno = e;
-	return -1;
+	return e == 0 ? 0 : -1;
 }
 
 /* The text behind key in a line that index_format() wrote: quotes inside strings are escaped. */
@@ -205,6 +206,44 @@ each_line(const char *line, void (*fn)(void *arg, const struct index_item *item)
 	fn(arg, &item);
 }
 
+/* Does text[0..len) hold a whole line of a completed segment with that key?  whole: it begins a line. */
+static bool
+holds(const char *text, size_t len, bool whole, const char *key)
+{
+	static const char complete[] = "\"error\":null";
+	const char *end = text + len, *p = text, *start, *stop;
+
+	for (; (p = memmem(p, (size_t)(end - p), key, strlen(key))) != NULL; p++) {
+		start = memrchr(text, '\n', (size_t)(p - text));
+		stop = memchr(p, '\n', (size_t)(end - p));
+		if ((start != NULL || whole) && stop != NULL &&
+		    memmem(p, (size_t)(stop - p), complete, sizeof complete - 1) != NULL)
+			return true;
+	}
+	return false;
+}
+
+int
+index_has(int fd, const char *eet)
+{
+	char buf[8 * INDEX_LINE], key[NAME_FILE_SIZE + sizeof "\"eet\":\"\""];
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	snprintf(key, sizeof key, "\"eet\":\"%s\"", eet);
+	while (end > 0) {
+		off_t at = end > (off_t)sizeof buf ? end - (off_t)sizeof buf : 0;
+		ssize_t n = pread(fd, buf, (size_t)(end - at), at);
+
+		if (n == -1)
+			return -1;
+		if (holds(buf, (size_t)n, at == 0, key))
+			return 1;
+		/* A line that begins before this piece lies whole in the next. */
+		end = at > 0 ? at + INDEX_LINE : 0;
+	}
+	return end == -1 ? -1 : 0;
+}
+
 int
 index_each(int fd, void (*fn)(void *arg, const struct index_item *item), void *arg)
 {
@@ -221,7 +260,7 @@ index_each(int fd, void (*fn)(void *arg, const struct index_item *item), void *a
 		for (start = 0; (end = memchr(buf + start, '\n', have - start)) != NULL;
 		     start = (size_t)(end + 1 - buf)) {
 			*end = '\0';
-			if (!foreign)
+			if (!foreign && strlen(buf + start) == (size_t)(end - (buf + start)))
 				each_line(buf + start, fn, arg);
 			foreign = false;
 		}

@@ -30,7 +30,10 @@ struct index_entry {
 	const char *tag;  /* "" too: null */
 	const char *peer; /* bytes from outside; "" too: null */
 	const char *layout;
-	const struct wire_handshake *format;
+	const struct wire_handshake *format; /* NULL: unknown, as all that it says but the id */
+	uint32_t stream_id;                  /* … which is here then */
+	bool
+	    has_facts; /* else what only its log tells is null: all numbers from frames on, layout */
 	bool has_frames; /* else first_seq, last_seq are null */
 	uint32_t first_seq, last_seq;
 	uint64_t first_us, last_us;
@@ -39,6 +42,7 @@ struct index_entry {
 	uint64_t repeats, restarts, damaged;
 	const struct pcm_levels *levels;
 	bool recovered;
+	const char *error;   /* why it is not complete; NULL: it is */
 	bool is_session;     /* has close_code and close_reason */
 	uint16_t close_code; /* 0: null */
 	const char *close_reason;
@@ -52,14 +56,14 @@ size_t index_format_exec(const char *eet, const char *wav, uint32_t session, boo
     char out[INDEX_LINE + 1]);
 
 /*
- * Open (create with mode) the index of a directory, for appending.  It is cut (and the cut synced)
- * before a torn last line, or a zero byte, as a power cut may leave them; *cuto: how many bytes that
- * were.  Descriptor, or -1 with errno.
+ * Open (create with mode) the index of a directory for appending.  A torn last line, or the zeros
+ * that a power cut leaves there, is cut off, and the cut synced; *cuto: how many bytes that were.
+ * Descriptor, or -1 with errno.
  */
 int index_open(int dirfd, mode_t mode, uint64_t *cuto);
 
 /*
- * Append a line with a single write.  0; -1 with errno, and the file as it was
+ * Append a line with a single write; any thread may.  0; -1 with errno, and the file as it was
  * before, but for EIO: it may end in a torn line.
  */
 int index_append(int fd, const char *line, size_t len);
@@ -75,8 +79,14 @@ struct index_item {
 };
 
 /*
- * Call fn for each line.  Memory stays constant; lines that are not ours are passed over.
- * 0, or -1 with errno.
+ * Is there a line of a completed segment (one without an error) with that eet?  Searched from the
+ * end.  1, 0, or -1 with errno.
+ */
+int index_has(int fd, const char *eet);
+
+/*
+ * Call fn for each line.  Memory stays constant; lines that are damaged or not ours are passed over:
+ * damage costs the lines that it lies in, no other.  0, or -1 with errno.
  */
 int index_each(int fd, void (*fn)(void *arg, const struct index_item *item), void *arg);
 

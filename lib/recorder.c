@@ -1,15 +1,14 @@
 #include "recorder.h"
 
 #include "cli.h"
+#include "fdio.h"
 #include "input.h"
 #include "lines.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 /* At the end, a reader of the list that takes nothing for so long is given up. */
@@ -133,28 +132,6 @@ report(void *arg, const struct spool_report *s)
 	}
 }
 
-/* spool_open(), but SIGINT and SIGTERM end its recovery.  They stay pending for the caller. */
-static struct spool *
-open_spool(const char *dir, struct spool_options *o, char text[SPOOL_TEXT])
-{
-	struct spool *s;
-	sigset_t set, before;
-	int e;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigprocmask(SIG_BLOCK, &set, &before);
-	o->stop_fd = signalfd(-1, &set, SFD_CLOEXEC);
-	s = spool_open(dir, o, text);
-	e = errno;
-	if (o->stop_fd != -1)
-		close(o->stop_fd);
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	errno = e;
-	return s;
-}
-
 struct recorder *
 recorder_open(const char *dir, const struct recorder_options *o)
 {
@@ -171,9 +148,9 @@ recorder_open(const char *dir, const struct recorder_options *o)
 	r->options = *o;
 	r->options.spool.report = report;
 	r->options.spool.arg = r;
-	if ((r->spool = open_spool(dir, &r->options.spool, text)) != NULL)
+	if ((r->spool = spool_open(dir, &r->options.spool, text)) != NULL)
 		return r;
-	if (errno == EBUSY || errno == EINTR)
+	if (errno == EBUSY)
 		cli_warnx("%s", text); /* it has said why */
 	else
 		cli_warn("%s", text);
@@ -194,12 +171,14 @@ recorder_waits(struct recorder *r, int e)
 	if (e == EAGAIN)
 		return true;
 	errno = e;
-	if (e != ENOSPC && e != EDQUOT) {
+	if (!fdio_passes(e)) {
 		cli_warn("%s", spool_failure(r->spool));
 		return false;
 	}
 	if (!r->full)
-		cli_warn("%s: recording waits for space", spool_failure(r->spool));
+		cli_warn(e == ENOSPC || e == EDQUOT ? "%s: recording waits for space"
+						    : "%s: recording waits",
+		    spool_failure(r->spool));
 	r->full = true;
 	return true;
 }

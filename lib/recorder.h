@@ -80,9 +80,8 @@ bool recorder_option(struct recorder_options *o, int c, const char *arg);
 struct recorder;
 
 /*
- * Open the spool in dir, which is kept, not copied, with messages to stderr, recovery included, and
- * start the list on stdout.  NULL when it can't be: the reason was printed.  SIGINT or SIGTERM is a
- * reason, and reaches the caller's handler, or signalfd, when this returns.
+ * Open the spool in dir, which is kept, not copied, with messages to stderr, and start the list on
+ * stdout.  NULL when it can't be: the reason was printed.
  */
 struct recorder *recorder_open(const char *dir, const struct recorder_options *o);
 

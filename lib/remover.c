@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -70,6 +71,24 @@ remover_measure(const struct segment_dir *d, const struct name *n)
 	return size;
 }
 
+/*
+ * A segment whose line waits for space has the names of its parts, too, and gives nothing back while
+ * they are there.  A part that is another file is another segment's.
+ */
+static void
+remove_part(const struct segment_dir *d, const struct name *n, const char *extension,
+    const struct stat *st)
+{
+	char part[NAME_FILE_SIZE], with_part[sizeof ".eet.damaged.part"];
+	struct stat other;
+
+	snprintf(with_part, sizeof with_part, "%s.part", extension);
+	name_file(n, with_part, part);
+	if (st->st_nlink > 1 && fstatat(d->fd, part, &other, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    other.st_dev == st->st_dev && other.st_ino == st->st_ino)
+		unlinkat(d->fd, part, 0);
+}
+
 static void
 remove_segment(const struct segment_dir *d, struct remover_result *r)
 {
@@ -82,6 +101,7 @@ remove_segment(const struct segment_dir *d, struct remover_result *r)
 		name_file(&r->name, extensions[i], file);
 		if (!ours[i])
 			continue;
+		remove_part(d, &r->name, extensions[i], &st[i]);
 		if (unlinkat(d->fd, file, 0) == 0) {
 			r->was_there = true;
 			r->bytes += (uint64_t)st[i].st_size;

@@ -313,15 +313,10 @@ make_room(struct retention *r)
 static bool
 parse(const char *file, struct name *no, bool *parto)
 {
-	static const char damaged[] = ".eet.damaged";
-	size_t len = strlen(file), stem;
-	enum name_suffix suffix = name_suffix(file, &stem);
+	enum name_suffix suffix = name_read(file, no);
 
 	*parto = suffix == NAME_EET_PART;
-	if (suffix == NAME_EET || suffix == NAME_EET_PART)
-		return name_parse(file, stem, no);
-	return len > strlen(damaged) && strcmp(file + len - strlen(damaged), damaged) == 0 &&
-	    name_parse(file, len - strlen(damaged), no);
+	return suffix == NAME_EET || suffix == NAME_DAMAGED || suffix == NAME_EET_PART;
 }
 
 /* Take names from the directory until one can't be had.  0: that was all; -1: errno. */

@@ -1,6 +1,7 @@
 #include "segment.h"
 
 #include "fdio.h"
+#include "index.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,14 +70,15 @@ segment_is_ours(const struct segment_dir *d, const struct stat *st)
  * ---- Names ----
  */
 
-static bool
-exists(const struct segment_dir *d, const struct name *n, const char *extension)
+bool
+segment_has(const struct segment_dir *d, const struct name *n, enum name_suffix suffix,
+    struct stat *sto)
 {
 	char file[NAME_FILE_SIZE];
 	struct stat st;
 
-	name_file(n, extension, file);
-	return fstatat(d->fd, file, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	name_file(n, name_extension(suffix), file);
+	return fstatat(d->fd, file, sto != NULL ? sto : &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int
@@ -86,8 +88,9 @@ segment_create(const struct segment_dir *d, struct name *n)
 		char file[NAME_FILE_SIZE];
 		int fd;
 
-		if (exists(d, &try, ".eet") || exists(d, &try, ".wav") ||
-		    exists(d, &try, ".wav.part"))
+		if (segment_has(d, &try, NAME_EET, NULL) || segment_has(d, &try, NAME_WAV, NULL) ||
+		    segment_has(d, &try, NAME_DAMAGED, NULL) ||
+		    segment_has(d, &try, NAME_WAV_PART, NULL))
 			continue;
 		name_file(&try, ".eet.part", file);
 		fd = openat(d->fd, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
@@ -103,268 +106,382 @@ segment_create(const struct segment_dir *d, struct name *n)
 }
 
 /*
- * ---- Completing ----
+ * ---- Results ----
  */
 
-static int
-fail(const struct segment_dir *d, const char *file, char failed[SEGMENT_PATH])
+void
+segment_fail(struct segment *s, enum name_suffix file, int error)
 {
-	snprintf(failed, SEGMENT_PATH, "%s%s%s", d->path, *file != '\0' ? "/" : "", file);
-	return -1;
+	s->stage = SEGMENT_FAILED;
+	s->failed = file;
+	s->error = error;
 }
 
-/* Is there a .wav of that name, with the bytes of the segment's .wav.part? */
-static bool
-same_wav(const struct segment_dir *d, const struct segment *s, const struct name *n)
-{
-	char part[NAME_FILE_SIZE], wav[NAME_FILE_SIZE];
-
-	name_file(&s->name, ".wav.part", part);
-	name_file(n, ".wav", wav);
-	return fdio_same(d->fd, part, wav);
-}
-
-/* Write the WAV, and know the facts. */
+/* What errno says of one of its files is the segment's own failure, or passes: -1. */
 static int
-write_wav(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
+fail_or_wait(const struct segment_dir *d, struct segment *s, enum name_suffix file,
+    char failed[SEGMENT_PATH])
 {
-	char eet[NAME_FILE_SIZE], part[NAME_FILE_SIZE];
-	bool wav = d->wav && !s->has_wav;
-	int in, out = -1, e;
-
-	name_file(&s->name, s->is_complete ? ".eet" : ".eet.part", eet);
-	name_file(&s->name, ".wav.part", part);
-	if ((in = openat(d->fd, eet, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) == -1)
-		return fail(d, eet, failed);
-	if (wav) {
-		unlinkat(d->fd, part, 0);
-		out = openat(d->fd, part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-		    d->mode);
-		if (out == -1) {
-			fail(d, part, failed);
-			goto fail;
-		}
-	}
-	if (render_log(in, out, d->layout_given ? &d->layout : NULL, &s->facts) == -1) {
-		fail(d, wav ? part : eet, failed);
-		goto fail;
-	}
-	if (out != -1 && close(out) == -1) {
-		out = -1;
-		fail(d, part, failed);
-		goto fail;
-	}
-	close(in);
+	segment_path(d, &s->name, name_extension(file), failed);
+	if (fdio_passes(errno))
+		return -1;
+	segment_fail(s, file, errno);
 	return 0;
-fail:
+}
+
+/*
+ * ---- Rendering ----
+ */
+
+static enum name_suffix
+log_of(const struct segment *s)
+{
+	return s->is_renamed ? NAME_EET : NAME_EET_PART;
+}
+
+static int
+open_file(const struct segment_dir *d, const struct name *n, enum name_suffix suffix, int flags)
+{
+	char file[NAME_FILE_SIZE];
+
+	name_file(n, name_extension(suffix), file);
+	return openat(d->fd, file, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, d->mode);
+}
+
+static int
+remove_file(const struct segment_dir *d, const struct name *n, enum name_suffix suffix)
+{
+	char file[NAME_FILE_SIZE];
+
+	name_file(n, name_extension(suffix), file);
+	return unlinkat(d->fd, file, 0) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+/* Decode the log open on in.  *fileo: which file errno is about. */
+static int
+write_wav(const struct segment_dir *d, struct segment *s, int in, enum name_suffix *fileo)
+{
+	const enum adpcm_layout *layout = d->layout_given ? &d->layout : NULL;
+	int out, status, e;
+
+	*fileo = NAME_WAV_PART;
+	if (remove_file(d, &s->name, NAME_WAV_PART) == -1 ||
+	    (out = open_file(d, &s->name, NAME_WAV_PART, O_RDWR | O_CREAT | O_EXCL)) == -1)
+		return -1;
+	status = render_log(in, out, layout, &s->facts);
 	e = errno;
-	if (out != -1)
-		close(out);
-	if (wav)
-		unlinkat(d->fd, part, 0); /* its space may be what the retry needs */
-	close(in);
+	if (close(out) == -1 && status == 0) {
+		status = -1;
+		e = errno;
+	}
+	s->has_wav = status == 0;
+	if (status == -1)
+		remove_file(d, &s->name, NAME_WAV_PART); /* its space may be what the retry needs */
+	errno = e;
+	return status;
+}
+
+/* Writing the WAV failed: it may be the log that can't be read.  Returns -1, with errno as it was. */
+static int
+name_culprit(struct segment *s, int in, enum name_suffix *fileo)
+{
+	int e = errno;
+
+	if (!fdio_passes(e) && render_log(in, -1, NULL, &s->facts) == -1)
+		*fileo = log_of(s);
 	errno = e;
 	return -1;
 }
 
+/* Know the facts, and have a WAV if there is to be one.  0, or -1 with errno, *fileo says of what. */
 static int
-sync_file(const struct segment_dir *d, const struct segment *s, const char *extension,
-    char failed[SEGMENT_PATH])
+decode(const struct segment_dir *d, struct segment *s, int in, enum name_suffix *fileo)
 {
-	char file[NAME_FILE_SIZE];
-	struct stat st;
-	int fd, status = 0, e;
+	const enum adpcm_layout *layout = d->layout_given ? &d->layout : NULL;
 
-	name_file(&s->name, extension, file);
-	fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd == -1) /* what was taken away or replaced can't be renamed either, or need not be */
-		return errno == ENOENT || errno == ELOOP ? 0 : fail(d, file, failed);
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (status = fdio_sync(fd)) == -1)
-		fail(d, file, failed);
+	s->has_wav = false;
+	s->wav_error = 0;
+	if (d->wav) {
+		if (write_wav(d, s, in, fileo) == 0) {
+			s->has_placed_wav = false;
+			return 0;
+		}
+		if (errno == EFBIG)
+			s->wav_error = EFBIG;
+		else if (!fdio_passes(errno) || !s->has_placed_wav)
+			return name_culprit(s, in, fileo);
+		s->has_wav = s->wav_error == 0;
+	}
+	*fileo = log_of(s);
+	return render_log(in, -1, layout, &s->facts);
+}
+
+int
+segment_render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
+{
+	enum name_suffix file = log_of(s);
+	int in, status, e;
+
+	if (s->stage != SEGMENT_GROWN)
+		return 0;
+	if ((in = open_file(d, &s->name, file, O_RDONLY)) == -1)
+		return fail_or_wait(d, s, file, failed);
+	status = decode(d, s, in, &file);
+	e = errno;
+	close(in);
+	errno = e;
+	if (status == -1)
+		return fail_or_wait(d, s, file, failed);
+	s->stage = SEGMENT_RENDERED;
+	return 0;
+}
+
+/* Is a .wav.part to become its .wav? */
+static bool
+places_wav(const struct segment *s)
+{
+	return s->has_wav && !s->has_placed_wav;
+}
+
+/*
+ * ---- Syncing ----
+ */
+
+/* 0; what was taken away or replaced can't be placed either, and is met there. */
+static int
+sync_file(const struct segment_dir *d, const struct segment *s, enum name_suffix suffix)
+{
+	int fd = open_file(d, &s->name, suffix, O_RDONLY), status, e;
+
+	if (fd == -1)
+		return errno == ENOENT || errno == ELOOP ? 0 : -1;
+	status = fdio_sync(fd);
 	e = errno;
 	close(fd);
 	errno = e;
 	return status;
 }
 
-/* With the WAV of a segment that an earlier run completed, perhaps without syncing it. */
-static int
-sync_files(const struct segment_dir *d, const struct segment *s, char failed[SEGMENT_PATH])
+static void
+sync_files(const struct segment_dir *d, struct segment *s)
 {
-	if (sync_file(d, s, s->is_complete ? ".eet" : ".eet.part", failed) == -1)
-		return -1;
-	return s->has_wav ? sync_file(d, s, ".wav", failed)
-	    : d->wav      ? sync_file(d, s, ".wav.part", failed)
-			  : 0;
+	if (sync_file(d, s, log_of(s)) == -1)
+		segment_fail(s, log_of(s), errno);
+	else if (places_wav(s) && sync_file(d, s, NAME_WAV_PART) == -1)
+		segment_fail(s, NAME_WAV_PART, errno);
 }
 
 /*
- * Bring segments[0..n), which are rendered, to that stage.  One after the other, each file costs the
- * file system a step of its journal; where they are many, one call for all is several times as
- * fast.  It also writes what others have changed, and fails (since Linux 5.8) where that fails: then,
- * or where the file system can't do it, each file is asked.  Returns how many got there; if not all,
- * errno and failed[].
+ * One after the other, each file costs the file system a step of its journal; where they are many,
+ * one call for all is several times as fast.  It also writes what others have changed, and fails
+ * (since Linux 5.8) where that fails: then, or where the file system can't do it, each file is asked.
  */
-static size_t
-sync_rendered(const struct segment_dir *d, struct segment *const segments[], size_t n,
-    char failed[SEGMENT_PATH])
+void
+segment_sync(const struct segment_dir *d, struct segment *const segments[], size_t n)
 {
-	bool synced = !d->sync || (n >= SYNC_ALL && syncfs(d->fd) == 0);
+	size_t rendered = 0;
+	bool synced;
 
+	for (size_t i = 0; i < n; i++)
+		rendered += segments[i]->stage == SEGMENT_RENDERED;
+	synced = !d->sync || (rendered >= SYNC_ALL && syncfs(d->fd) == 0);
 	for (size_t i = 0; i < n; i++) {
-		struct segment *s = segments[i];
-
-		if (s->stage != SEGMENT_GROWN)
+		if (segments[i]->stage != SEGMENT_RENDERED)
 			continue;
-		if (!synced && sync_files(d, s, failed) == -1)
-			return i;
-		s->stage = SEGMENT_RENDERED;
+		if (!synced)
+			sync_files(d, segments[i]);
+		if (segments[i]->stage == SEGMENT_RENDERED)
+			segments[i]->stage = SEGMENT_SYNCED;
 	}
-	return n;
 }
 
+/*
+ * ---- Placing ----
+ */
+
 static int
-place_eet(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
+move(const struct segment_dir *d, const struct name *a, enum name_suffix from, const struct name *b,
+    enum name_suffix to)
 {
-	char from[NAME_FILE_SIZE], to[NAME_FILE_SIZE];
+	char old[NAME_FILE_SIZE], new[NAME_FILE_SIZE];
+
+	name_file(a, name_extension(from), old);
+	name_file(b, name_extension(to), new);
+	return fdio_rename_new(d->fd, old, new);
+}
+
+/* Is one of the names that a segment may need taken, by whatever file? */
+static bool
+is_taken(const struct segment_dir *d, const struct name *n)
+{
+	for (enum name_suffix s = NAME_EET; s < NAME_SUFFIXES; s++)
+		if (segment_has(d, n, s, NULL))
+			return true;
+	return false;
+}
+
+/* Give all its files the next free name.  The log is the last: by it a start finds the others. */
+static int
+move_on(const struct segment_dir *d, struct segment *s)
+{
 	struct name n = s->name;
 
-	name_file(&n, ".eet.part", from);
-	/*
-	 * Taken by now only if a stranger put a file there; then the segment moves on, but not to
-	 * where another one waits for its place.  Or there is its own WAV: a power cut may have
-	 * undone the renaming of the .eet, and not the second one.
-	 */
-	for (; n.time_ms <= NAME_MAX_MS; n.time_ms++) {
-		if (d->wav && exists(d, &n, ".wav") && !same_wav(d, s, &n))
-			continue;
-		if (n.time_ms != s->name.time_ms &&
-		    (exists(d, &n, ".eet.part") || exists(d, &n, ".wav.part")))
-			continue;
-		name_file(&n, ".eet", to);
-		if (fdio_rename_new(d->fd, from, to) == 0)
-			break;
-		if (errno != EEXIST)
-			return fail(d, to, failed);
+	do
+		n.time_ms++;
+	while (n.time_ms <= NAME_MAX_MS && is_taken(d, &n));
+	if (n.time_ms > NAME_MAX_MS) {
+		errno = EEXIST;
+		return -1;
 	}
-	if (n.time_ms != s->name.time_ms && d->wav) {
-		name_file(&s->name, ".wav.part", from);
-		name_file(&n, ".wav.part", to);
-		if (fdio_rename_new(d->fd, from, to) == -1)
-			return fail(d, to, failed);
-	}
+	if (remove_file(d, &s->name, NAME_LINE_PART) == -1 ||
+	    (places_wav(s) && move(d, &s->name, NAME_WAV_PART, &n, NAME_WAV_PART) == -1) ||
+	    (s->has_damaged && move(d, &s->name, NAME_DAMAGED, &n, NAME_DAMAGED) == -1) ||
+	    move(d, &s->name, NAME_EET_PART, &n, NAME_EET_PART) == -1)
+		return -1;
 	s->name = n;
-	s->is_complete = true;
 	return 0;
 }
 
+/* Is there another file than the part in its place?  same: one with the same bytes is none. */
+static bool
+is_foreign(const struct segment_dir *d, const struct name *n, enum name_suffix part,
+    enum name_suffix whole, bool same)
+{
+	char a[NAME_FILE_SIZE], b[NAME_FILE_SIZE];
+	struct stat p, w;
+
+	if (!segment_has(d, n, whole, &w))
+		return false;
+	if (segment_has(d, n, part, &p) && p.st_dev == w.st_dev && p.st_ino == w.st_ino)
+		return false;
+	name_file(n, name_extension(part), a);
+	name_file(n, name_extension(whole), b);
+	return !same || !fdio_same(d->fd, a, b);
+}
+
+/*
+ * A name is taken only if a stranger put a file there.  A WAV with the same bytes is the segment's
+ * own: it was placed before a crash, and its .wav.part made anew.
+ */
+static bool
+is_name_taken(const struct segment_dir *d, const struct segment *s)
+{
+	return is_foreign(d, &s->name, NAME_EET_PART, NAME_EET, false) ||
+	    (places_wav(s) && is_foreign(d, &s->name, NAME_WAV_PART, NAME_WAV, true));
+}
+
+/* 0 if the part has its final name, too; else -1 with errno. */
 static int
-place_wav(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
+link_part(const struct segment_dir *d, const struct segment *s, enum name_suffix part,
+    enum name_suffix whole)
 {
 	char from[NAME_FILE_SIZE], to[NAME_FILE_SIZE];
 
+	name_file(&s->name, name_extension(part), from);
+	name_file(&s->name, name_extension(whole), to);
+	if (linkat(d->fd, from, d->fd, to, 0) == 0)
+		return 0;
+	if (errno != EEXIST || is_foreign(d, &s->name, part, whole, whole == NAME_WAV))
+		return -1;
+	return 0;
+}
+
+/* Write the line that is to be appended if the renames were all that a crash left time for. */
+static int
+write_line(const struct segment_dir *d, const struct segment *s, const struct segment_line *line)
+{
+	char text[INDEX_LINE + 1];
+	size_t len = line->format(line->arg, s, text);
+	int fd, status, e;
+
+	if (remove_file(d, &s->name, NAME_LINE_PART) == -1 ||
+	    (fd = open_file(d, &s->name, NAME_LINE_PART, O_WRONLY | O_CREAT | O_EXCL)) == -1)
+		return -1;
+	status = fdio_write_full(fd, text, len, NULL);
+	if (status == 0 && d->sync)
+		status = fdio_sync(fd);
+	e = errno;
+	close(fd);
+	errno = e;
+	return status == 0 && d->sync ? fdio_sync_dir(d->fd) : status;
+}
+
+/* 0; -1: errno, *fileo says of what; EEXIST: a name was taken meanwhile, nothing has changed. */
+static int
+place_by_renames(const struct segment_dir *d, struct segment *s, const struct segment_line *line,
+    enum name_suffix *fileo)
+{
+	char from[NAME_FILE_SIZE], to[NAME_FILE_SIZE];
+
+	*fileo = NAME_LINE_PART;
+	/* While it is renamed, the line is the only note of it: it stays as it was written first. */
+	if (!s->is_renamed && write_line(d, s, line) == -1)
+		return -1;
+	*fileo = NAME_EET_PART;
+	if (!s->is_renamed && move(d, &s->name, NAME_EET_PART, &s->name, NAME_EET) == -1)
+		return -1;
+	s->is_renamed = true;
+	if (!places_wav(s) || move(d, &s->name, NAME_WAV_PART, &s->name, NAME_WAV) == 0)
+		return 0;
+	*fileo = NAME_WAV_PART;
+	if (errno != EEXIST || is_foreign(d, &s->name, NAME_WAV_PART, NAME_WAV, true))
+		return -1;
 	name_file(&s->name, ".wav.part", from);
 	name_file(&s->name, ".wav", to);
-	if (fdio_rename_new(d->fd, from, to) == -1 &&
-	    (errno != EEXIST || !same_wav(d, s, &s->name) ||
-		renameat(d->fd, from, d->fd, to) == -1))
-		return fail(d, to, failed);
-	s->has_wav = true;
+	return renameat(d->fd, from, d->fd, to);
+}
+
+/* As place_by_renames(). */
+static int
+place_by_links(const struct segment_dir *d, struct segment *s, enum name_suffix *fileo)
+{
+	int e;
+
+	*fileo = NAME_EET_PART;
+	if (link_part(d, s, NAME_EET_PART, NAME_EET) == -1)
+		return -1;
+	*fileo = NAME_WAV_PART;
+	if (!places_wav(s) || link_part(d, s, NAME_WAV_PART, NAME_WAV) == 0)
+		return 0;
+	e = errno;
+	if (e == EEXIST)
+		remove_file(d, &s->name, NAME_EET);
+	errno = e;
+	return -1;
+}
+
+int
+segment_place(const struct segment_dir *d, struct segment *s, const struct segment_line *line,
+    char failed[SEGMENT_PATH])
+{
+	enum name_suffix file = NAME_EET_PART;
+	int status = -1;
+
+	if (s->stage != SEGMENT_SYNCED)
+		return 0;
+	do {
+		if (!s->is_renamed && is_name_taken(d, s) && move_on(d, s) == -1)
+			break;
+		status = s->is_renamed ? -1 : place_by_links(d, s, &file);
+		if (s->is_renamed || (status == -1 && fdio_no_links(errno)))
+			status = place_by_renames(d, s, line, &file);
+	} while (status == -1 && errno == EEXIST && !s->is_renamed);
+	if (status == -1)
+		return fail_or_wait(d, s, file, failed);
+	s->stage = SEGMENT_PLACED;
 	return 0;
 }
 
 int
-segment_complete(const struct segment_dir *d, struct segment *const segments[], size_t n,
-    char failed[SEGMENT_PATH])
+segment_finish(const struct segment_dir *d, const struct segment *s, char failed[SEGMENT_PATH])
 {
-	bool renamed = false;
-	size_t rendered = 0, ready;
-	int e;
+	static const enum name_suffix parts[] = { NAME_WAV_PART, NAME_LINE_PART, NAME_EET_PART };
 
-	while (rendered < n &&
-	    (segments[rendered]->stage != SEGMENT_GROWN ||
-		write_wav(d, segments[rendered], failed) == 0))
-		rendered++;
-	e = errno;
-	if ((ready = sync_rendered(d, segments, rendered, failed)) < rendered)
-		e = errno;
-	for (size_t i = 0; i < ready; i++) {
-		struct segment *s = segments[i];
-
-		if (s->stage == SEGMENT_PLACED)
-			continue;
-		if (!s->is_complete && place_eet(d, s, failed) == -1)
-			return -1;
-		if (d->wav && !s->has_wav && place_wav(d, s, failed) == -1)
-			return -1;
-		renamed = true;
-	}
-	if (renamed && d->sync && fdio_sync(d->fd) == -1)
-		return fail(d, "", failed);
-	for (size_t i = 0; i < ready; i++)
-		segments[i]->stage = SEGMENT_PLACED;
-	errno = e;
-	return ready == n ? 0 : -1;
-}
-
-/* Read all of fd's frames; the reader's session, with its counts, is gone afterwards. */
-static int
-each_frame(int fd, void (*fn)(void *arg, const struct log_reader *r, const struct log_record *rec),
-    void *arg)
-{
-	struct log_reader *r;
-	struct log_record rec;
-	enum log_event e;
-
-	if (lseek(fd, 0, SEEK_SET) == -1 || (r = log_new(fd, NULL)) == NULL)
-		return -1;
-	while ((e = log_get(r, &rec)) != LOG_END && e != LOG_ERROR)
-		if (e == LOG_FRAME && !log_is_mux(r))
-			fn(arg, r, &rec);
-	log_free(r);
-	return e == LOG_ERROR ? -1 : 0;
-}
-
-static void
-note_end(void *arg, const struct log_reader *r, const struct log_record *rec)
-{
-	uint64_t *end = arg;
-
-	(void)rec;
-	*end = log_offset(r);
-}
-
-int
-segment_cut(int fd, uint64_t *cuto)
-{
-	struct stat st;
-	uint64_t end = 0;
-
-	if (fstat(fd, &st) == -1 || each_frame(fd, note_end, &end) == -1)
-		return -1;
-	*cuto = (uint64_t)st.st_size - end;
-	if (end == 0)
-		return 0;
-	return *cuto == 0 || ftruncate(fd, (off_t)end) == 0 ? 1 : -1;
-}
-
-static void
-follow(void *arg, const struct log_reader *r, const struct log_record *rec)
-{
-	struct stream *s = arg;
-
-	(void)r;
-	if (!s->started)
-		stream_init(s, &rec->session->format);
-	stream_take(s, rec->frame.seq, stream_look(s, rec->frame.seq), 0);
-}
-
-int
-segment_follow(int fd, struct stream *s)
-{
-	uint64_t before = s->frames;
-
-	if (each_frame(fd, follow, s) == -1)
-		return -1;
-	return s->frames > before ? 1 : 0;
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+		if (parts[i] != NAME_LINE_PART || s->is_renamed)
+			if (remove_file(d, &s->name, parts[i]) == -1) {
+				segment_path(d, &s->name, name_extension(parts[i]), failed);
+				return -1;
+			}
+	return 0;
 }

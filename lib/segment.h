@@ -1,12 +1,12 @@
 /*
- * One segment on its way from .part to complete: measured, decoded to its WAV (render.h),
- * fsynced, renamed.
+ * One segment on its way from .part to complete: decoded to its WAV (render.h), synced, placed
+ * under its names (eet-formats(5), "Completing").  A file that can't be read, written or placed
+ * fails alone: that is the segment's own result, and its files stay as they are.
  */
 #ifndef EET_SEGMENT_H
 #define EET_SEGMENT_H
 
 #include "adpcm.h"
-#include "log.h"
 #include "name.h"
 #include "render.h"
 
@@ -23,6 +23,7 @@ enum { SEGMENT_PATH = PATH_MAX + NAME_FILE_SIZE };
 /* The directory, and how its files are to be. */
 struct segment_dir {
 	int fd;
+	int next;         /* the file NEXT_FILE, open; -1: none */
 	const char *path; /* as the user named it, for messages; without a trailing slash */
 	uid_t owner;      /* of new files: segment_owner() */
 	mode_t mode;
@@ -44,17 +45,31 @@ uid_t segment_owner(int fd);
 bool segment_is_ours(const struct segment_dir *d, const struct stat *st);
 
 enum segment_stage {
-	SEGMENT_GROWN,    /* all frames are in its .eet.part (or, found so, in its .eet) */
-	SEGMENT_RENDERED, /* .eet and .wav.part are on disk, facts are known */
-	SEGMENT_PLACED    /* both have their final names */
+	SEGMENT_GROWN,    /* all its frames are in its log, .eet.part */
+	SEGMENT_RENDERED, /* .wav.part is written, facts are known */
+	SEGMENT_SYNCED,   /* both are on the disk */
+	SEGMENT_PLACED, /* both have their final names; the names of the parts remain to be removed */
+	SEGMENT_FAILED /* its files are left as they are; error and failed say why */
 };
 
 struct segment {
-	struct name name; /* time_ms moves on if the name turns out to be taken */
+	struct name name; /* time_ms moves on if the name is taken */
 	enum segment_stage stage;
-	bool is_complete; /* the .eet has its final name already (recovery) */
-	bool has_wav;     /* the .wav too; after SEGMENT_PLACED: there is one */
-	struct render_facts facts;
+	bool is_renamed;     /* no links: its log is NAME.eet, and NAME.line.part holds its line */
+	bool has_placed_wav; /* NAME.wav was placed by an earlier run: it will do if there is no
+	                            room to make it again */
+	bool has_damaged;    /* NAME.eet.damaged belongs to it */
+	bool has_wav;        /* from SEGMENT_RENDERED on */
+	int wav_error;       /* EFBIG: its WAV is too large for the file system; else 0 */
+	int error;           /* SEGMENT_FAILED: an errno */
+	enum name_suffix failed;   /* … of which file */
+	struct render_facts facts; /* from SEGMENT_RENDERED on */
+};
+
+/* Write the index line of a segment, whose name is final, to out.  Returns its length. */
+struct segment_line {
+	size_t (*format)(void *arg, const struct segment *s, char *out); /* INDEX_LINE + 1 bytes */
+	void *arg;
 };
 
 /*
@@ -64,30 +79,38 @@ struct segment {
  */
 int segment_create(const struct segment_dir *d, struct name *n);
 
+/* Give s up: its files stay as they are. */
+void segment_fail(struct segment *s, enum name_suffix file, int error);
+
 /*
- * Bring n segments from their stages to SEGMENT_PLACED: for all of them .eet
- * fsynced, .wav.part written and fsynced; for all of them renamed, .eet first,
- * never over another file; the directory fsynced.  0; or -1 with errno, what failed in
- * failed[] (a path): those before it are done, and to be called again with the same segments, it
- * goes on where it stopped.
+ * SEGMENT_GROWN -> SEGMENT_RENDERED; other stages stay.  0 then, and if the segment has failed; -1:
+ * errno is one that passes (fdio_passes()), to be called again; failed[] (a path) says where.
  */
-int segment_complete(const struct segment_dir *d, struct segment *const segments[], size_t n,
+int segment_render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH]);
+
+/* SEGMENT_RENDERED -> SEGMENT_SYNCED, or SEGMENT_FAILED, for n segments; other stages stay. */
+void segment_sync(const struct segment_dir *d, struct segment *const segments[], size_t n);
+
+/*
+ * SEGMENT_SYNCED -> SEGMENT_PLACED; other stages stay.  Never over another file.  line is asked
+ * where the file system has no links.  Returns as segment_render().  The directory is to be synced
+ * afterwards.
+ */
+int segment_place(const struct segment_dir *d, struct segment *s, const struct segment_line *line,
     char failed[SEGMENT_PATH]);
 
 /*
- * Cut the frame log on fd (open for reading and writing) after its last whole frame.
- * 1: it has frames; 0: it has none (not cut); -1 errno.  *cuto: bytes cut off.
+ * Of a segment that is placed, and whose index line is on the disk: remove the names of its parts,
+ * the log's last.  0, or -1 with errno and failed[].
  */
-int segment_cut(int fd, uint64_t *cuto);
-
-/*
- * Have the frames of the frame log on fd counted by s, behind those that it has counted so far (zeros:
- * none), but for their samples.  1: it has frames; 0: it has none, s is unchanged; -1 errno.
- */
-int segment_follow(int fd, struct stream *s);
+int segment_finish(const struct segment_dir *d, const struct segment *s, char failed[SEGMENT_PATH]);
 
 /* "DIR/NAME.eet" and the like. */
 void segment_path(const struct segment_dir *d, const struct name *n, const char *extension,
     char out[SEGMENT_PATH]);
+
+/* Does the directory have a file of that name and suffix?  *sto (if not NULL): lstat(2) of it. */
+bool segment_has(const struct segment_dir *d, const struct name *n, enum name_suffix suffix,
+    struct stat *sto);
 
 #endif

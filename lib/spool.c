@@ -10,14 +10,18 @@
 
 #include "completer.h"
 #include "fdio.h"
+#include "growing.h"
 #include "heap.h"
 #include "index.h"
-#include "recovery.h"
+#include "name.h"
+#include "next.h"
+#include "salvage.h"
 #include "segment.h"
 #include "upkeep.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +42,6 @@ struct session {
 	TAILQ_ENTRY(session) all;
 	uint32_t number;         /* the spool's own */
 	struct log_session *log; /* its truth, while it is open */
-	uint8_t handshake[WIRE_HANDSHAKE_SIZE];
 	struct completer_sums *sums;
 
 	bool has_frames;
@@ -46,19 +49,12 @@ struct session {
 	uint64_t last_us; /* its last frame's */
 
 	/* The segment that is growing. */
-	bool growing;
-	int fd;           /* -1: closed until it is written to */
-	struct name name; /* of the one before, while none grows */
-	uint64_t size;    /* bytes, those still to be written included */
+	bool growing;        /* until it is handed to the completer */
+	int error;           /* it was given up: an errno, 0 for one that got too large */
+	unsigned barren;     /* so many in a row were given up before a frame was stored */
+	struct growing file; /* its log; the one before, while none grows */
 	uint64_t first_us, gap_before;
-	bool unsynced;               /* --sync TIME: something was written since the last time */
-	struct heap_entry boundary;  /* it ends there; in sp->growing, if growing */
-	TAILQ_ENTRY(session) by_use; /* in sp->open, if fd is */
-
-	/* What of it is still in the caller's memory. */
-	struct iovec *iov;
-	size_t iov_first, iov_n, iov_capacity;
-	TAILQ_ENTRY(session) by_flush; /* in sp->dirty, if iov_n > 0 */
+	struct heap_entry boundary; /* it ends there; in sp->growing, if growing */
 
 	/* The current record ends its segment, and if it is closed, itself. */
 	bool ending, closed;
@@ -67,6 +63,12 @@ struct session {
 };
 
 TAILQ_HEAD(sessions, session);
+
+static struct session *
+session_of_file(struct growing *file)
+{
+	return (struct session *)(void *)((char *)file - offsetof(struct session, file));
+}
 
 static struct session *
 session_of(struct heap_entry *boundary)
@@ -81,15 +83,15 @@ struct spool {
 	int index;
 	struct completer *completer;
 	struct upkeep *upkeep;
+	struct salvage *salvage;
 	uint64_t first_session; /* of this run */
-	int epoll;              /* both have something for spool_reap() */
+	int epoll;              /* these have something for spool_reap() */
 	uint32_t last_session;
+	uint32_t unknown;    /* the session whose layout was last reported as unknown */
 	struct sessions all; /* in the order of their numbers */
 	size_t n_all;
-	struct heap growing;  /* those with a segment, by its boundary */
-	struct sessions open; /* those whose descriptor is, not written to for longest first */
-	size_t n_open, max_open;
-	struct sessions dirty;
+	struct heap growing; /* those with a segment, by its boundary */
+	struct growing_set files;
 	struct session **ending; /* by number; [ending_first .. ending_n) are still to be ended */
 	size_t ending_first, ending_n, ending_capacity;
 	bool collected;        /* what the current record ends is in there */
@@ -111,7 +113,6 @@ spool_defaults(struct spool_options *o)
 		.sync = SPOOL_SYNC_SEGMENT,
 		.mode = 0640,
 		.exec_jobs = 4,
-		.stop_fd = -1,
 	};
 }
 
@@ -142,7 +143,7 @@ sync_parent(int dir)
 	if (parent == -1)
 		return 0;
 	if (fstat(dir, &here) == 0 && fstat(parent, &above) == 0 && here.st_dev == above.st_dev)
-		status = fdio_sync(parent);
+		status = fdio_sync_dir(parent);
 	e = errno;
 	close(parent);
 	errno = e;
@@ -207,12 +208,115 @@ tell_sessions(struct spool *sp)
 	    s != NULL ? s->number : (uint64_t)sp->last_session + 1);
 }
 
+__attribute__((format(printf, 3, 4))) static void
+report(struct spool *sp, enum spool_report_kind kind, const char *fmt, ...)
+{
+	char text[SPOOL_TEXT + 256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	sp->options.report(sp->options.arg, &(struct spool_report){ .kind = kind, .text = text });
+}
+
+/* 0, or -1 with errno and text[]. */
+static int
+open_index(struct spool *sp, char text[SPOOL_TEXT])
+{
+	uint64_t cut = 0;
+
+	if ((sp->index = index_open(sp->dir.fd, sp->options.mode, &cut)) == -1) {
+		snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, INDEX_FILE);
+		return -1;
+	}
+	if (cut > 0)
+		report(sp, SPOOL_NOTE, "%s/%s: torn end of %llu bytes cut off", sp->path,
+		    INDEX_FILE, (unsigned long long)cut);
+	return 0;
+}
+
+static void
+note_session(void *arg, const struct index_item *item)
+{
+	uint32_t *highest = arg;
+
+	if (item->session > *highest)
+		*highest = item->session;
+}
+
+/*
+ * From which number on sessions are new: what .next says, or the names of what is unfinished, if that
+ * is higher.  Without it, all names and lines are read.  0, or -1 with errno.
+ */
+static int
+find_last_session(struct spool *sp)
+{
+	const uint32_t unfinished = salvage_highest(sp->salvage, false);
+	uint32_t highest = unfinished;
+	uint64_t next = 0;
+	int known = sp->dir.next == -1 ? 0 : next_read(sp->dir.next, &next);
+
+	if (known < 1) {
+		highest = salvage_highest(sp->salvage, true);
+		if (index_each(sp->index, note_session, &highest) == -1)
+			return -1;
+		if (known == -1 && ftruncate(sp->dir.next, 0) == -1)
+			return -1;
+		if (known == -1 || highest > unfinished)
+			report(sp, SPOOL_WARNING,
+			    "%s/%s: %s; sessions go on after %lu, the highest number of a file or line",
+			    sp->path, NEXT_FILE, known == -1 ? "damaged" : "missing",
+			    (unsigned long)highest);
+	} else if (next > (uint64_t)highest + 1) {
+		highest = (uint32_t)(next - 1);
+	}
+	sp->last_session = highest;
+	if (known == 1 || sp->dir.next == -1 ||
+	    next_write(sp->dir.next, (uint64_t)highest + 1) == 0)
+		return 0;
+	return fdio_passes(errno) ? 0 : -1; /* then with the first session */
+}
+
+/* Have the numbers of sessions kept.  0; -1: errno (which may pass: then later). */
+static int
+open_next(struct spool *sp)
+{
+	if (sp->dir.next != -1)
+		return 0;
+	sp->dir.next = next_open(sp->dir.fd, sp->options.mode);
+	return sp->dir.next == -1 ? -1 : 0;
+}
+
+/* What an earlier run left is listed before anything is made, and completed in the background. */
+static int
+begin_completing(struct spool *sp, char text[SPOOL_TEXT])
+{
+	if ((sp->salvage = salvage_new(&sp->dir, sp->index, text)) == NULL)
+		return -1;
+	if (open_next(sp) == -1 && !fdio_passes(errno)) {
+		snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, NEXT_FILE);
+		return -1;
+	}
+	if (find_last_session(sp) == -1 ||
+	    (sp->completer = completer_new(&sp->dir, sp->index)) == NULL ||
+	    (sp->upkeep = upkeep_new(&sp->dir, sp->index, &sp->options, sp->completer, text)) ==
+		NULL ||
+	    salvage_start(sp->salvage, sp->upkeep) == -1)
+		return -1;
+	sp->first_session = (uint64_t)sp->last_session + 1;
+	tell_sessions(sp);
+	return watch(sp, completer_fd(sp->completer)) == -1 ||
+		watch(sp, upkeep_fd(sp->upkeep)) == -1 || watch(sp, salvage_fd(sp->salvage)) == -1
+	    ? -1
+	    : 0;
+}
+
 struct spool *
 spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT])
 {
 	struct spool *sp = calloc(1, sizeof *sp);
 	size_t len = strlen(dir);
-	uint64_t cut = 0;
 	int e;
 
 	snprintf(text, SPOOL_TEXT, "%s", dir);
@@ -222,13 +326,12 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 		len--;
 	sp->options = *o;
 	TAILQ_INIT(&sp->all);
-	TAILQ_INIT(&sp->open);
-	TAILQ_INIT(&sp->dirty);
+	growing_init(&sp->files, &sp->dir, most_open(o));
 	sp->index = sp->epoll = -1;
-	sp->max_open = most_open(o);
 	sp->spare = UINT64_MAX;
 	sp->dir = (struct segment_dir){
 		.fd = -1,
+		.next = -1,
 		.path = sp->path = strndup(dir, len),
 		.mode = o->mode,
 		.wav = o->wav,
@@ -237,47 +340,15 @@ spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]
 		.layout_given = o->layout_given,
 		.layout = o->layout,
 	};
-	if (sp->path == NULL || lock_directory(sp, text) == -1)
-		goto fail;
-	if ((sp->index = index_open(sp->dir.fd, o->mode, &cut)) == -1) {
-		snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, INDEX_FILE);
-		goto fail;
+	if (sp->path != NULL && lock_directory(sp, text) == 0 && open_index(sp, text) == 0 &&
+	    (sp->epoll = epoll_create1(EPOLL_CLOEXEC)) != -1 && begin_completing(sp, text) == 0) {
+		text[0] = '\0';
+		return sp;
 	}
-	if (cut > 0) {
-		char note[SPOOL_TEXT];
-
-		snprintf(note, sizeof note, "%s/%s: torn end of %llu bytes cut off", sp->path,
-		    INDEX_FILE, (unsigned long long)cut);
-		o->report(o->arg, &(struct spool_report){ .kind = SPOOL_NOTE, .text = note });
-	}
-	if ((sp->completer = completer_new(&sp->dir, sp->index)) == NULL ||
-	    (sp->upkeep = upkeep_new(&sp->dir, sp->index, &sp->options, sp->completer, text)) ==
-		NULL ||
-	    recovery_run(&sp->dir, sp->index, o, sp->upkeep, &sp->last_session, text) == -1)
-		goto fail;
-	sp->first_session = (uint64_t)sp->last_session + 1;
-	tell_sessions(sp);
-	if ((sp->epoll = epoll_create1(EPOLL_CLOEXEC)) == -1 ||
-	    watch(sp, completer_fd(sp->completer)) == -1 || watch(sp, upkeep_fd(sp->upkeep)) == -1)
-		goto fail;
-	text[0] = '\0';
-	return sp;
-fail:
 	e = errno;
 	spool_close(sp);
 	errno = e;
 	return NULL;
-}
-
-static void
-close_segment(struct spool *sp, struct session *s)
-{
-	if (s->fd == -1)
-		return;
-	TAILQ_REMOVE(&sp->open, s, by_use);
-	sp->n_open--;
-	close(s->fd);
-	s->fd = -1;
 }
 
 /* Its segment grows no more. */
@@ -286,7 +357,7 @@ stop_growing(struct spool *sp, struct session *s)
 {
 	if (!s->growing)
 		return;
-	close_segment(sp, s);
+	growing_end(&sp->files, &s->file);
 	heap_remove(&sp->growing, &s->boundary);
 	s->growing = false;
 }
@@ -298,8 +369,8 @@ session_free(struct spool *sp, struct session *s)
 	stop_growing(sp, s);
 	TAILQ_REMOVE(&sp->all, s, all);
 	sp->n_all--;
+	growing_free(&sp->files, &s->file);
 	free(s->sums);
-	free(s->iov);
 	free(s);
 }
 
@@ -311,8 +382,9 @@ spool_close(struct spool *sp)
 
 	if (sp == NULL)
 		return;
-	/* In this order: the completer tells upkeep. */
-	ended = completer_end(sp->completer);
+	/* In this order: the first two tell upkeep. */
+	ended = salvage_end(sp->salvage);
+	ended = completer_end(sp->completer) && ended;
 	if (!upkeep_free(sp->upkeep) || !ended)
 		return;
 	if (sp->epoll != -1)
@@ -321,6 +393,8 @@ spool_close(struct spool *sp)
 		session_free(sp, s);
 	if (sp->index != -1)
 		close(sp->index);
+	if (sp->dir.next != -1)
+		close(sp->dir.next);
 	if (sp->dir.fd != -1)
 		close(sp->dir.fd); /* and with it goes the lock */
 	heap_free(&sp->growing);
@@ -338,97 +412,57 @@ fail(struct spool *sp, const struct session *s)
 {
 	int e = errno;
 
-	segment_path(&sp->dir, &s->name, ".eet.part", sp->failure);
+	segment_path(&sp->dir, &s->file.name, ".eet.part", sp->failure);
 	errno = e;
 	return -1;
 }
 
-static int
-append(struct spool *sp, struct session *s, const void *data, size_t len)
-{
-	if (s->iov_n > 0) {
-		struct iovec *last = &s->iov[s->iov_n - 1];
+/* Hand the segment, or what could be stored of it, to the completer. */
+static int queue_segment(struct spool *sp, struct session *s);
 
-		/* Frames of a frame log lie side by side. */
-		if ((const uint8_t *)last->iov_base + last->iov_len == (const uint8_t *)data) {
-			last->iov_len += len;
-			s->size += len;
-			sp->taken += len;
-			return 0;
-		}
-	}
-	if (s->iov_n == s->iov_capacity) {
-		size_t capacity = s->iov_capacity > 0 ? 2 * s->iov_capacity : 8;
-		struct iovec *iov = realloc(s->iov, capacity * sizeof *iov);
+/* Create a segment for frames that remain, or for one of that time and gap.  0, or -1 as spool_put(). */
+static int begin_segment(struct spool *sp, struct session *s, uint64_t time_us, uint64_t gap);
 
-		if (iov == NULL)
-			return fail(sp, s);
-		s->iov = iov;
-		s->iov_capacity = capacity;
-	}
-	if (s->iov_n == 0)
-		TAILQ_INSERT_TAIL(&sp->dirty, s, by_flush);
-	/* writev(2) only reads. */
-	s->iov[s->iov_n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)data, .iov_len = len };
-	s->size += len;
-	sp->taken += len;
-	return 0;
-}
-
-/* There is to be a descriptor for one more. */
+/* The file can't be written to, for that reason: it is left as it is. */
 static void
-make_room(struct spool *sp)
+give_up_file(struct spool *sp, struct session *s, int e)
 {
-	while (sp->n_open >= sp->max_open)
-		close_segment(sp, TAILQ_FIRST(&sp->open));
+	bool too_large = e == EFBIG, has_frames;
+
+	s->error = e;
+	if (growing_give_up(&sp->files, &s->file, too_large, &has_frames) == -1)
+		s->error = errno;
+	else if (too_large && has_frames)
+		s->error = 0; /* as with --size: it ends here, and the next one goes on */
+	s->barren = has_frames ? 0 : s->barren + 1;
 }
 
-static void
-use_segment(struct spool *sp, struct session *s, int fd)
-{
-	s->fd = fd;
-	TAILQ_INSERT_TAIL(&sp->open, s, by_use);
-	sp->n_open++;
-}
-
-/* Have the segment's descriptor open, and be the last one to be closed. */
-static int
-open_segment(struct spool *sp, struct session *s)
-{
-	char file[NAME_FILE_SIZE];
-	int fd;
-
-	if (s->fd != -1) {
-		TAILQ_REMOVE(&sp->open, s, by_use);
-		TAILQ_INSERT_TAIL(&sp->open, s, by_use);
-		return 0;
-	}
-	make_room(sp);
-	name_file(&s->name, ".eet.part", file);
-	fd = openat(sp->dir.fd, file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
-	if (fd == -1)
-		return fail(sp, s);
-	use_segment(sp, s, fd);
-	return 0;
-}
-
+/* Write what the session has; a file that fails is given up, and the rest goes into a new one. */
 static int
 write_out(struct spool *sp, struct session *s)
 {
-	size_t done = 0;
+	const struct growing_piece *rest;
 
-	if (s->iov_n == 0)
-		return 0;
-	if (open_segment(sp, s) == -1)
-		return -1;
-	if (fdio_writev_full(s->fd, s->iov + s->iov_first, s->iov_n - s->iov_first, &done) == -1) {
-		s->iov_first += done;
-		return fail(sp, s);
+	for (;;) {
+		/* This is gone through again after what could not be done at once. */
+		if (s->growing && !s->file.exists && queue_segment(sp, s) == -1)
+			return -1;
+		if (!s->growing && (rest = growing_rest(&s->file)) != NULL &&
+		    begin_segment(sp, s, rest->time_us, rest->gap) == -1)
+			return -1;
+		if (growing_write(&sp->files, &s->file) == 0) {
+			if (s->file.exists && s->file.size > WIRE_HANDSHAKE_SIZE)
+				s->barren = 0;
+			return 0;
+		}
+		if (fdio_passes(errno))
+			return fail(sp, s);
+		give_up_file(sp, s, errno);
+		if (s->barren > 1) {
+			errno = s->error;
+			return fail(sp, s);
+		}
 	}
-	s->iov_first = s->iov_n = 0;
-	s->unsynced = true;
-	TAILQ_REMOVE(&sp->dirty, s, by_flush);
-	return 0;
 }
 
 /* Have fsynced, by the thread, what was written since the last time.  Not done: soon again. */
@@ -440,17 +474,19 @@ sync_growing(struct spool *sp)
 	size_t n = 0;
 
 	TAILQ_FOREACH(s, &sp->all, all)
-	n += s->growing && s->unsynced;
+	n += s->growing && s->file.unsynced;
 	if (n == 0 || (j = calloc(1, sizeof *j)) == NULL)
 		return;
 	j->kind = COMPLETER_SYNC;
-	if ((j->names = calloc(n, sizeof *j->names)) != NULL)
+	j->names = calloc(n, sizeof *j->names);
+	j->errors = calloc(n, sizeof *j->errors);
+	if (j->names != NULL && j->errors != NULL)
 		TAILQ_FOREACH(s, &sp->all, all)
-	if (s->growing && s->unsynced)
-		j->names[j->n_names++] = s->name;
+	if (s->growing && s->file.unsynced)
+		j->names[j->n_names++] = s->file.name;
 	if (j->n_names == n && completer_put(sp->completer, j, sp->failure) == 0) {
 		TAILQ_FOREACH(s, &sp->all, all)
-		s->unsynced = false;
+		s->file.unsynced = false;
 		sp->sync_at = sp->last_us + sp->options.sync_us;
 		sp->syncing = true;
 	} else {
@@ -458,24 +494,33 @@ sync_growing(struct spool *sp)
 	}
 }
 
-/* What was removed is written to without an error, and no more at the end. */
+/* Nobody would look for lines where the index has been moved to. */
 static int
-look_at_files(struct spool *sp)
+check_index(struct spool *sp)
 {
-	struct session *s;
 	struct stat st, named;
 
-	/* Nor would anybody look for lines where the index has been moved to. */
-	if (fstatat(sp->dir.fd, INDEX_FILE, &named, AT_SYMLINK_NOFOLLOW) == -1 ||
-	    fstat(sp->index, &st) == -1 || st.st_ino != named.st_ino || st.st_dev != named.st_dev) {
-		snprintf(sp->failure, sizeof sp->failure, "%s/%s", sp->path, INDEX_FILE);
-		errno = ENOENT;
-		return -1;
-	}
-	TAILQ_FOREACH(s, &sp->open, by_use)
-	if (fstat(s->fd, &st) == 0 && st.st_nlink == 0) {
-		errno = ENOENT;
-		return fail(sp, s);
+	if (fstatat(sp->dir.fd, INDEX_FILE, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    fstat(sp->index, &st) == 0 && st.st_ino == named.st_ino && st.st_dev == named.st_dev)
+		return 0;
+	snprintf(sp->failure, sizeof sp->failure, "%s/%s", sp->path, INDEX_FILE);
+	errno = ENOENT;
+	return -1;
+}
+
+/* A file that was removed is written to without an error, and is no more at the end. */
+static int
+give_up_removed(struct spool *sp)
+{
+	struct growing *file, *next;
+
+	for (file = TAILQ_FIRST(&sp->files.open); file != NULL; file = next) {
+		next = TAILQ_NEXT(file, by_use);
+		if (!growing_is_removed(file))
+			continue;
+		give_up_file(sp, session_of_file(file), ENOENT);
+		if (write_out(sp, session_of_file(file)) == -1)
+			return -1;
 	}
 	return 0;
 }
@@ -498,7 +543,7 @@ spare_space(const struct spool *sp)
 
 /* Once a second, or when much was taken.  0, or -1 as spool_flush(). */
 static int
-look_around(struct spool *sp)
+check_space_and_files(struct spool *sp)
 {
 	struct timespec t;
 	uint64_t now;
@@ -511,7 +556,7 @@ look_around(struct spool *sp)
 	sp->spare = spare_space(sp);
 	sp->taken = 0;
 	if (sp->spare > 0)
-		return look_at_files(sp);
+		return check_index(sp) == -1 ? -1 : give_up_removed(sp);
 	snprintf(sp->failure, sizeof sp->failure, "%s: no more than half of --min-free is free",
 	    sp->path);
 	errno = ENOSPC;
@@ -539,17 +584,17 @@ sync_if_due(struct spool *sp)
 int
 spool_flush(struct spool *sp)
 {
-	struct session *s, *next;
+	struct growing *file, *next;
 	int e = 0;
 
-	if (!TAILQ_EMPTY(&sp->dirty) && look_around(sp) == -1)
+	if (!TAILQ_EMPTY(&sp->files.dirty) && check_space_and_files(sp) == -1)
 		return -1;
 	/* That one has to wait for space is no reason to keep the others from it. */
-	for (s = TAILQ_FIRST(&sp->dirty); s != NULL; s = next) {
-		next = TAILQ_NEXT(s, by_flush);
-		if (write_out(sp, s) == -1) {
+	for (file = TAILQ_FIRST(&sp->files.dirty); file != NULL; file = next) {
+		next = TAILQ_NEXT(file, by_flush);
+		if (write_out(sp, session_of_file(file)) == -1) {
 			e = errno;
-			if (e != ENOSPC && e != EDQUOT)
+			if (!fdio_passes(e))
 				break;
 		}
 	}
@@ -606,7 +651,8 @@ collect(struct spool *sp, const struct log_record *r)
 		will_end(sp, s);
 		break;
 	case LOG_FRAME:
-		if (s->growing && sp->options.size > 0 && s->size + r->length > sp->options.size)
+		if (s->growing && sp->options.size > 0 &&
+		    s->file.size + r->length > sp->options.size)
 			will_end(sp, s);
 		break;
 	default: break;
@@ -626,6 +672,7 @@ new_job(const struct session *s)
 	strcpy(j->tag, s->log->tag);
 	strcpy(j->peer, s->log->peer);
 	j->sums = s->sums;
+	j->stream = s->log->stream;
 	j->last_us = s->has_frames ? s->last_us : INDEX_UNKNOWN;
 	return j;
 }
@@ -642,21 +689,29 @@ put_job(struct spool *sp, struct session *s, struct completer_job *j)
 }
 
 static int
-end_segment(struct spool *sp, struct session *s)
+queue_segment(struct spool *sp, struct session *s)
 {
-	struct completer_job *j;
+	struct completer_job *j = new_job(s);
 
-	if (write_out(sp, s) == -1)
-		return -1;
-	if ((j = new_job(s)) != NULL) {
-		j->segment.name = s->name;
+	if (j != NULL) {
+		j->segment.name = s->file.name;
 		j->first_us = s->first_us;
 		j->gap_before = s->gap_before;
+		if (s->error != 0)
+			segment_fail(&j->segment, NAME_EET_PART, s->error);
 	}
 	if (put_job(sp, s, j) == -1)
 		return -1;
 	stop_growing(sp, s);
 	return 0;
+}
+
+static int
+end_segment(struct spool *sp, struct session *s)
+{
+	if (write_out(sp, s) == -1)
+		return -1;
+	return s->growing ? queue_segment(sp, s) : 0;
 }
 
 static int
@@ -667,7 +722,6 @@ end_session(struct spool *sp, struct session *s)
 	if (j != NULL) {
 		j->kind = COMPLETER_SESSION;
 		j->session = s->number;
-		j->stream = s->log->stream;
 		j->first_us = s->has_frames ? s->t0 : INDEX_UNKNOWN;
 		j->close_code = s->close_code;
 		strcpy(j->close_reason, s->close_reason);
@@ -717,49 +771,76 @@ make_room_for_session(struct spool *sp)
 	return heap_reserve(&sp->growing, sp->n_all + 1);
 }
 
+/* The next session's number is about to be used: then the one after it is the next. */
+static int
+number_session(struct spool *sp)
+{
+	int e;
+
+	if (sp->last_session == UINT32_MAX)
+		errno = EOVERFLOW;
+	else if (open_next(sp) == 0 &&
+	    next_write(sp->dir.next, (uint64_t)sp->last_session + 2) == 0)
+		return 0;
+	e = errno;
+	snprintf(sp->failure, sizeof sp->failure, "%s/%s: no session after %lu", sp->path,
+	    NEXT_FILE, (unsigned long)sp->last_session);
+	errno = e;
+	return -1;
+}
+
 static int
 begin_session(struct spool *sp, const struct log_record *r)
 {
 	struct session *s = make_room_for_session(sp) == 0 ? calloc(1, sizeof *s) : NULL;
+	int e;
 
-	if (s != NULL && sp->last_session == UINT32_MAX) {
+	if (s != NULL && number_session(sp) == -1) {
+		e = errno;
 		free(s);
-		s = NULL;
-		errno = EOVERFLOW;
+		errno = e;
+		return -1;
 	}
 	if (s == NULL || (s->sums = calloc(1, sizeof *s->sums)) == NULL) {
-		snprintf(sp->failure, sizeof sp->failure, "%s: no session after %lu", sp->path,
-		    (unsigned long)sp->last_session);
+		snprintf(sp->failure, sizeof sp->failure, "%s: a session more", sp->path);
 		free(s);
 		return -1;
 	}
 	s->number = ++sp->last_session;
 	s->log = r->session;
-	s->fd = -1;
-	memcpy(s->handshake, r->session->handshake, sizeof s->handshake);
+	growing_begin(&s->file, r->session->handshake);
 	TAILQ_INSERT_TAIL(&sp->all, s, all);
 	sp->n_all++;
 	r->session->user = s;
 	return 0;
 }
 
-static int
-begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
+/* The first boundary after t of a session whose first frame came at t0, which may be later. */
+static uint64_t
+next_boundary(const struct spool_options *o, uint64_t t0, uint64_t t)
 {
-	const uint64_t t = r->time_us, period = sp->options.period_us;
+	uint64_t first;
+
+	if (o->period_us == 0)
+		return UINT64_MAX;
+	first = o->align ? 0 : t0 % o->period_us;
+	return t < first ? first : first + ((t - first) / o->period_us + 1) * o->period_us;
+}
+
+static int
+begin_segment(struct spool *sp, struct session *s, uint64_t t, uint64_t gap)
+{
 	struct name name = {
-		.stream_id = r->session->format.stream_id,
+		.stream_id = s->log->format.stream_id,
 		.session = s->number,
 		.time_ms = t / 1000,
 	};
-	int fd;
 
-	strcpy(name.tag, r->session->tag);
+	strcpy(name.tag, s->log->tag);
 	/* Names of a session sort as its segments follow each other. */
-	if (s->has_frames && name.time_ms <= s->name.time_ms)
-		name.time_ms = s->name.time_ms + 1;
-	make_room(sp);
-	if ((fd = segment_create(&sp->dir, &name)) == -1) {
+	if (s->has_frames && name.time_ms <= s->file.name.time_ms)
+		name.time_ms = s->file.name.time_ms + 1;
+	if (growing_create(&sp->files, &s->file, &name) == -1) {
 		int e = errno;
 
 		segment_path(&sp->dir, &name, ".eet.part", sp->failure);
@@ -769,31 +850,26 @@ begin_segment(struct spool *sp, struct session *s, const struct log_record *r)
 	if (!s->has_frames)
 		s->t0 = t;
 	s->has_frames = true;
-	s->name = name;
 	s->growing = true;
-	s->size = 0;
+	s->error = 0;
 	s->first_us = t;
-	s->gap_before = r->step.gap;
-	s->boundary.key = UINT64_MAX;
-	if (period > 0) {
-		uint64_t from = sp->options.align ? 0 : s->t0;
-
-		s->boundary.key = from + ((t - from) / period + 1) * period;
-	}
+	s->gap_before = gap;
+	s->boundary.key = next_boundary(&sp->options, s->t0, t);
 	heap_put(&sp->growing, &s->boundary);
-	use_segment(sp, s, fd);
 	return 0;
 }
 
 static int
 take_frame(struct spool *sp, struct session *s, const struct log_record *r)
 {
-	if (!s->growing && begin_segment(sp, s, r) == -1)
+	/* Frames that a file did not take come first. */
+	if (!s->growing && growing_rest(&s->file) != NULL && write_out(sp, s) == -1)
 		return -1;
-	if (s->size == 0 && append(sp, s, s->handshake, sizeof s->handshake) == -1)
+	if (!s->growing && begin_segment(sp, s, r->time_us, r->step.gap) == -1)
 		return -1;
-	if (append(sp, s, r->data, r->length) == -1)
-		return -1;
+	if (growing_append(&sp->files, &s->file, r->data, r->length, r->time_us, r->step.gap) == -1)
+		return fail(sp, s);
+	sp->taken += r->length;
 	s->last_us = r->time_us;
 	return 0;
 }
@@ -826,6 +902,40 @@ spool_put(struct spool *sp, const struct log_record *r)
  * ---- Reports ----
  */
 
+/* Say what is to be known of a completed segment besides its line. */
+static void
+report_facts(struct spool *sp, const struct completer_job *j, const char *eet)
+{
+	const struct segment *s = &j->segment;
+	const struct render_facts *f = &s->facts;
+
+	if (f->damaged > 0)
+		report(sp, SPOOL_DAMAGE, "%s: damaged blocks: %llu", eet,
+		    (unsigned long long)f->damaged);
+	if (f->unfilled > 0)
+		report(sp, SPOOL_NOTE, "%s: gaps too long to be filled with silence: %llu", eet,
+		    (unsigned long long)f->unfilled);
+	if (j->remains != 0)
+		report(sp, SPOOL_FAILURE, "%s: the names of its parts can't be removed: %s", eet,
+		    strerror(j->remains));
+	if (s->wav_error != 0)
+		report(sp, SPOOL_FAILURE, "%s: completed without its WAV: %s", eet,
+		    strerror(s->wav_error));
+}
+
+static void
+report_failed(struct spool *sp, const struct completer_job *j)
+{
+	char part[SEGMENT_PATH];
+
+	segment_path(&sp->dir, &j->segment.name, name_extension(j->segment.failed), part);
+	report(sp, SPOOL_FAILURE, "%s: %s; left as it is, recording goes on", part,
+	    strerror(j->segment.error));
+	if (j->line != NULL)
+		sp->options.report(sp->options.arg,
+		    &(struct spool_report){ .kind = SPOOL_LINE, .line = j->line });
+}
+
 static void
 report_segment(struct spool *sp, const struct completer_job *j)
 {
@@ -840,6 +950,9 @@ report_segment(struct spool *sp, const struct completer_job *j)
 
 	segment_path(&sp->dir, &s->name, ".eet", eet);
 	segment_path(&sp->dir, &s->name, ".wav", wav);
+	if (j->recovered)
+		report(sp, SPOOL_NOTE, "%s: recovered, %llu frames", eet,
+		    (unsigned long long)f->frames);
 	if (s->has_wav)
 		r.wav = wav;
 	adpcm_verdict_text(&f->verdict, layout);
@@ -851,23 +964,33 @@ report_segment(struct spool *sp, const struct completer_job *j)
 	else
 		r.text = NULL;
 	sp->options.report(sp->options.arg, &r);
-	if (j->unknown) {
-		snprintf(text, sizeof text, "%s: %s", eet, layout);
-		sp->options.report(sp->options.arg,
-		    &(struct spool_report){ .kind = SPOOL_NOTE, .text = text });
+	/* Once per session, those of earlier runs included. */
+	if (j->unknown && s->name.session != sp->unknown)
+		report(sp, SPOOL_NOTE, "%s: %s", eet, layout);
+	if (j->unknown)
+		sp->unknown = s->name.session;
+	report_facts(sp, j, eet);
+}
+
+/* Growing files whose sync failed are given up.  0, or -1 as spool_flush(). */
+static int
+take_synced(struct spool *sp, const struct completer_job *j)
+{
+	struct session *s;
+
+	sp->syncing = false;
+	for (size_t i = 0; i < j->n_names; i++) {
+		if (j->errors[i] == 0)
+			continue;
+		TAILQ_FOREACH(s, &sp->all, all)
+		if (s->growing && s->file.exists &&
+		    name_compare(&s->file.name, &j->names[i]) == 0) {
+			give_up_file(sp, s, j->errors[i]);
+			if (write_out(sp, s) == -1)
+				return -1;
+		}
 	}
-	if (f->damaged > 0) {
-		snprintf(text, sizeof text, "%s: damaged blocks: %llu", eet,
-		    (unsigned long long)f->damaged);
-		sp->options.report(sp->options.arg,
-		    &(struct spool_report){ .kind = SPOOL_DAMAGE, .text = text });
-	}
-	if (f->unfilled > 0) {
-		snprintf(text, sizeof text, "%s: gaps too long to be filled with silence: %llu",
-		    eet, (unsigned long long)f->unfilled);
-		sp->options.report(sp->options.arg,
-		    &(struct spool_report){ .kind = SPOOL_NOTE, .text = text });
-	}
+	return 0;
 }
 
 static int
@@ -877,30 +1000,74 @@ take_result(struct spool *sp, const struct completer_job *j)
 
 	switch (j->kind) {
 	case COMPLETER_SEGMENT:
+		if (j->segment.stage == SEGMENT_FAILED) {
+			report_failed(sp, j);
+			return 0;
+		}
 		report_segment(sp, j);
 		return upkeep_completed(sp->upkeep, &j->segment.name, j->segment.has_wav);
 	case COMPLETER_LINE: line.kind = SPOOL_LINE; /* fallthrough */
 	case COMPLETER_SESSION: sp->options.report(sp->options.arg, &line); break;
-	case COMPLETER_SYNC: sp->syncing = false; break;
+	case COMPLETER_SYNC: return take_synced(sp, j);
 	}
 	return 0;
+}
+
+/* 0, or -1 with errno and failed[]. */
+static int
+take_results(struct spool *sp, struct completer_job *done, char failed[SEGMENT_PATH])
+{
+	struct completer_job *next;
+	int status = 0, e = 0;
+
+	for (struct completer_job *j = done; j != NULL; j = next) {
+		next = j->next;
+		if (take_result(sp, j) == -1 && status == 0) {
+			e = errno;
+			status = -1;
+			snprintf(failed, SEGMENT_PATH, "%s", sp->path);
+		}
+		completer_free_job(j);
+	}
+	errno = e;
+	return status;
+}
+
+/* As spool_reap(), of what earlier runs left. */
+static int
+reap_salvaged(struct spool *sp, char failed[SEGMENT_PATH])
+{
+	struct completer_job *done;
+	struct salvage_note *notes, *next;
+	int status = salvage_take(sp->salvage, &notes, &done, failed), e = errno;
+
+	for (struct salvage_note *n = notes; n != NULL; n = next) {
+		next = n->next;
+		report(sp, n->kind, "%s", n->text);
+		free(n);
+	}
+	if (take_results(sp, done, failed) == -1 && status != -1)
+		return -1;
+	errno = e;
+	return status;
 }
 
 int
 spool_reap(struct spool *sp)
 {
-	struct completer_job *done, *next;
-	char failed[SEGMENT_PATH];
-	int status = completer_take(sp->completer, &done, failed), e = errno;
+	struct completer_job *done;
+	char failed[SEGMENT_PATH], other[SEGMENT_PATH];
+	int status = completer_take(sp->completer, &done, failed), e = errno, salvaged;
 
-	for (struct completer_job *j = done; j != NULL; j = next) {
-		next = j->next;
-		if (take_result(sp, j) == -1 && status != -1) {
-			e = errno;
-			snprintf(failed, sizeof failed, "%s", sp->path);
-			status = -1;
-		}
-		completer_free_job(j);
+	if (take_results(sp, done, other) == -1 && status != -1) {
+		e = errno;
+		memcpy(failed, other, sizeof failed);
+		status = -1;
+	}
+	if ((salvaged = reap_salvaged(sp, other)) == -1 && status != -1) {
+		e = errno;
+		memcpy(failed, other, sizeof failed);
+		status = -1;
 	}
 	/* It may have become due while the last one was under way. */
 	sync_if_due(sp);
@@ -910,10 +1077,16 @@ spool_reap(struct spool *sp)
 	if (!upkeep_step(sp->upkeep) && status == 1)
 		status = 0;
 	/* Commands that succeeded have a line to be written. */
-	if (status == 1 && !completer_idle(sp->completer))
+	if (status == 1 && (salvaged == 0 || !completer_idle(sp->completer)))
 		status = 0;
 	if (status == -1)
 		memcpy(sp->failure, failed, sizeof failed);
 	errno = e;
 	return status;
+}
+
+void
+spool_stop_salvage(struct spool *sp)
+{
+	salvage_stop(sp->salvage);
 }

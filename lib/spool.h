@@ -53,7 +53,6 @@ struct spool_options {
 	const char *exec;   /* command for each completed segment, NULL: none */
 	unsigned exec_jobs; /* how many at once */
 	struct retention_limits keep;
-	int stop_fd; /* spool_open() gives up (EINTR) when this is readable; -1: never */
 	/* Called from within spool_open(), spool_reap() and spool_close(), in the caller's thread. */
 	void (*report)(void *arg, const struct spool_report *r);
 	void *arg;
@@ -65,9 +64,9 @@ struct spool;
 void spool_defaults(struct spool_options *o);
 
 /*
- * Open dir (created if missing, 0750), lock it, recover what an earlier run
- * left.  NULL on failure: text[] then says what (with the path), errno why;
- * EBUSY: another writer has the lock; EINTR: o->stop_fd.
+ * Open dir (created if missing, 0750), lock it, and begin to complete in the background what an
+ * earlier run left.  NULL on failure: text[] then says what (with the path), errno why;
+ * EBUSY: another writer has the lock.
  */
 enum { SPOOL_TEXT = SEGMENT_PATH };
 struct spool *spool_open(const char *dir, const struct spool_options *o, char text[SPOOL_TEXT]);
@@ -80,10 +79,12 @@ struct spool *spool_open(const char *dir, const struct spool_options *o, char te
  * after log_eof().
  *
  * 0: taken.  -1: not taken, to be offered again, the same record:
- *	ENOSPC, EDQUOT   the disk is full: again in a second
+ *	ENOSPC, EDQUOT   the disk is full: again in a second; so with all of fdio_passes()
  *	EAGAIN           too many segments wait to be completed: again when
  *	                 spool_fd() is readable, after spool_reap()
- *	anything else    for good (ENOENT: what grows was removed); spool_failure() says what
+ *	anything else    for good: the directory has failed; spool_failure() says what
+ * A segment whose file fails (an I/O error, a file that was removed) is given up alone, and
+ * reported; its session goes on in a new one.
  */
 int spool_put(struct spool *sp, const struct log_record *r);
 
@@ -96,13 +97,19 @@ int spool_flush(struct spool *sp);
  */
 bool spool_use_reserve(struct spool *sp);
 
+/*
+ * Complete no more of what earlier runs left than the file in hand: the next start goes on.  To be
+ * called once a signal asks for the end.
+ */
+void spool_stop_salvage(struct spool *sp);
+
 /* Readable when spool_reap() has something to do. */
 int spool_fd(const struct spool *sp);
 
 /*
  * Deliver reports, start commands, remove what is no longer kept.  1: everything that ended is
  * completed, its commands have succeeded, and what was to be removed is; 0: more is to be done; -1:
- * completing failed: ENOSPC, EDQUOT: it waits for space and goes on by itself; anything else: for
+ * completing failed: what passes (fdio_passes()) it waits for, and goes on by itself; anything else: for
  * good, spool_failure() says what.
  */
 int spool_reap(struct spool *sp);

@@ -295,6 +295,14 @@ upkeep_placed(struct upkeep *u, const struct name *n)
 }
 
 void
+upkeep_found(struct upkeep *u, const struct name *n)
+{
+	/* Its command, if it waits, was taken up from the index, and holds it.  Without memory it stays. */
+	if (u->retention != NULL && retention_completed(u->retention, n) == -1)
+		return;
+}
+
+void
 upkeep_wants_space(struct upkeep *u)
 {
 	if (u->retention != NULL)

@@ -31,6 +31,9 @@ void upkeep_wants_space(struct upkeep *u);
 /* A segment has its name; that its line waits for space does not keep it.  From any thread. */
 void upkeep_placed(struct upkeep *u, const struct name *n);
 
+/* A segment of an earlier run is complete, and was in the index already.  From any thread. */
+void upkeep_found(struct upkeep *u, const struct name *n);
+
 /* A segment has been completed and is in the index.  0, or -1 with errno. */
 int upkeep_completed(struct upkeep *u, const struct name *n, bool has_wav);
 

@@ -83,7 +83,9 @@ kill_a_turn_later() {
 		[ "$(grep -c ' closed 1006' send.out)" = 4 ]
 		cat send.out >> told
 		complete
+		# Recording goes on at once, and what was left is completed meanwhile.
 		start_listen --spool out
+		wait_for no_parts out
 		unchanged
 		"$logs" acked out told ?.eet
 		stop listen
@@ -235,6 +237,7 @@ long_log() {
 	start_listen -q --spool out
 	kill_a_turn_later
 	start_listen -q --spool out
+	wait_for no_parts out
 	stop listen
 	[ "$(jq -sc 'map(select(.event == "segment") | [.frames, .recovered])' out/index.jsonl)" = \
 		"[[300,true]$(printf ',[300,true]%.0s' {2..10})]" ]

@@ -514,14 +514,13 @@ clock() {
 
 # The index's lines, but for what a recovery can't know.
 index() {
-	jq -cS 'del(.last_us, .first_us, .peer, .recovered, .close_reason)' "$1/index.jsonl"
+	jq -cS 'del(.last_us, .first_us, .peer, .recovered, .close_reason, .gap_before)' "$1/index.jsonl"
 }
 
-@test "info: --reindex makes a spool's index again, and keeps what it can" {
-	local n garbage
+@test "info: --reindex appends the lines that are missing, and rewrites nothing" {
+	local n
 
 	eet-rotate -q -t 200ms --exec true spool < "$golden/three.mux" > /dev/null
-	rm spool/*_s2.wav
 	cp -r spool lost
 	cp -r spool torn
 	n=$(ls spool/*.eet | wc -l)
@@ -529,31 +528,26 @@ index() {
 	# All of it lost: segments come back, session and exec lines do not.
 	rm lost/index.jsonl
 	run -0 --separate-stderr eet-info --reindex lost
-	[ "$stderr" = "eet-info: lost/index.jsonl: lines kept 0, dropped 0, added $n" ]
+	[[ $stderr == *"lost/index.jsonl: "*" $n" ]]
 	[ -z "$output" ]
 	diff <(index spool | grep '"event":"segment"' | sort) <(index lost | sort)
-	ls lost/*_s2.wav
 	eet-info --check lost
 
 	# A line in the middle is garbage, the last one torn, a segment gone, another one there twice.
 	rm torn/*000Z_s1.*
 	sed -i '/"event":"segment".*_s3/s/.*/{"event":"seg/' torn/index.jsonl
-	garbage=$(grep -cx '{"event":"seg' torn/index.jsonl)
+	[ "$(grep -cx '{"event":"seg' torn/index.jsonl)" = 2 ]
 	grep '"event":"segment".*_s2' torn/index.jsonl > twice
 	cat twice >> torn/index.jsonl
-	n=$(wc -l < torn/index.jsonl)
+	cp torn/index.jsonl before
 	printf '{"event":"segment","eet":"stream_' >> torn/index.jsonl
 	chmod 600 torn/index.jsonl
 	run -0 --separate-stderr eet-info --reindex torn
-	[ "$garbage" = 2 ]
-	[ "$stderr" = "eet-info: torn/index.jsonl: lines kept $((n - 4)), dropped 2, added 2" ]
-	[ "$(wc -l < torn/index.jsonl)" = $((n - 2)) ]
+	[[ $stderr == *"torn/index.jsonl: "*" 2" ]]
+	cmp before <(head -c "$(stat -c %s before)" torn/index.jsonl)
+	[ "$(wc -l < torn/index.jsonl)" = $(($(wc -l < before) + 2)) ]
 	[ "$(stat -c %a torn/index.jsonl)" = 600 ]
-	jq -es 'all(.event)' torn/index.jsonl > /dev/null
-	[ "$(grep -c '"event":"session"' torn/index.jsonl)" = 3 ]
-	grep -q '"event":"exec"' torn/index.jsonl
-	diff <(cd torn && ls -- *.eet) <(jq -r 'select(.event == "segment") | .eet' torn/index.jsonl | sort)
-	[ ! -e torn/index.jsonl.part ]
+	tail -n 2 torn/index.jsonl | jq -es 'all(.recovered and .error == null)' > /dev/null
 
 	# Again: nothing to do.
 	cp torn/index.jsonl before
@@ -562,14 +556,19 @@ index() {
 	cmp before torn/index.jsonl
 }
 
-@test "info: --reindex makes no WAVs where there are none, and completes what a crash left" {
+@test "info: --reindex makes no files, and leaves what is unfinished to the next recording" {
 	eet-rotate -q -t 0 --no-wav spool < "$golden/sine_adpcm.eet" > /dev/null
-	mv spool/stream*.eet "$(echo spool/stream*.eet).part"
+	cp spool/stream*.eet spool/stream_9_20260131T101500.000Z_s9.eet.part
 	rm spool/index.jsonl
 	run -0 --separate-stderr eet-info --reindex spool
-	[ "$(ls spool | grep -c '^stream')" = 1 ]
+	[ "$(ls spool | grep -c '^stream')" = 2 ]
 	[ "$(jq -r '"\(.frames) \(.wav)"' spool/index.jsonl)" = "50 null" ]
-	cmp spool/stream*.eet "$golden/sine_adpcm.eet"
+	# A log that can't be read is named, and the others get their lines.
+	echo garbage > spool/stream_8_20260131T101500.000Z_s8.eet
+	rm spool/index.jsonl
+	run -1 --separate-stderr eet-info --reindex spool
+	[[ $stderr == *"_s8.eet: "* ]]
+	[ "$(jq -r '"\(.frames) \(.wav)"' spool/index.jsonl)" = "50 null" ]
 }
 
 @test "info: --reindex leaves a spool that is recorded into, and what is none" {

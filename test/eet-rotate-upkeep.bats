@@ -204,6 +204,7 @@ in_index() {
 	[ "$(kept)" = "10 11 " ]
 	run -0 eet-info --check out
 	# The index may be made anew: it then has what is left.
+	rm out/index.jsonl
 	run -0 eet-info --reindex out
 	[ "$(index 'select(.event == "segment") | .eet | capture("T1015(?<s>..)").s' | tr '\n' ' ')" = "10 11 " ]
 }

@@ -25,10 +25,6 @@ frames() {
 	jq -r "select(.event == \"segment\" and .session == $1) | .frames" "${2:-out}/index.jsonl" | tr '\n' ' '
 }
 
-no_parts() {
-	[ "$(cd "$1" && echo *.part)" = '*.part' ]
-}
-
 # lines N FILE: it has so many.
 lines() {
 	[ "$(wc -l < "$2")" = "$1" ]
@@ -73,8 +69,8 @@ one_second() {
 	name=stream_7_kitchen_20260131T101500.000Z_s1
 	sed 's/"peak_dbfs.*"clipped/"clipped/' out/index.jsonl > lines
 	cat > expected <<-LINES
-		{"event":"segment","eet":"$name.eet","wav":"$name.wav",$common"gap_before":0,$rest"clipped":0,"recovered":false}
-		{"event":"session","eet":null,"wav":null,$common"gap_before":null,$rest"clipped":0,"recovered":false,"close_code":1000,"close_reason":"done"}
+		{"event":"segment","eet":"$name.eet","wav":"$name.wav",$common"gap_before":0,$rest"clipped":0,"recovered":false,"error":null}
+		{"event":"session","eet":null,"wav":null,$common"gap_before":null,$rest"clipped":0,"recovered":false,"error":null,"close_code":1000,"close_reason":"done"}
 	LINES
 	diff expected lines
 	# A sine of 9000: 20 log10(9000 / 32768), and 3.01 dB less, rounded.
@@ -171,14 +167,15 @@ one_second() {
 	refute grep -qE 'sync(fs)?\(' calls
 }
 
-@test "rotate: syncs what an earlier start made, and did not sync: the directory, the WAV" {
+@test "rotate: syncs what an earlier start made, and did not sync: the directory, the log" {
 	one_second > log
 	eet-rotate -q --sync none out < log
-	rm out/index.jsonl
+	(cd out && mv stream*.eet "$(echo stream*.eet).part" && rm stream*.wav)
 	strace -f -y -e trace=fsync,fdatasync -o calls eet-rotate -q out < /dev/null
 	grep -q "fsync([0-9]*<$PWD>)" calls
-	grep -q 'fsync(.*\.eet>)' calls
-	grep -q 'fsync(.*\.wav>)' calls
+	grep -q 'fsync(.*\.eet\.part>)' calls
+	grep -q 'fsync(.*\.wav\.part>)' calls
+	grep -q 'fdatasync(.*/\.next>)' calls
 }
 
 @test "rotate: many segments that end at once are synced with one call, or each for itself" {
@@ -366,17 +363,31 @@ one_second() {
 		'["segment",1]["segment",2]["segment",3]["session",1]["session",2]["session",3]' ]
 }
 
-@test "rotate: session numbers go on after the highest in names and index" {
+@test "rotate: session numbers go on where .next says, or after the highest in names and index" {
 	one_second > log
 	eet-rotate -q out < log
 	eet-rotate -q out < log
 	[ "$(cd out && ls *.eet | grep -o 's[0-9]*\.eet' | tr '\n' ' ')" = "s1.eet s2.eet " ]
-	sed -i 's/"session":2/"session":41/' out/index.jsonl
+	[ "$(cat out/.next)" = 3 ]
+	echo 41 > out/.next
 	eet-rotate -q out < log
-	[ -f out/stream_7_kitchen_20260131T101500.000Z_s42.eet ]
+	[ -f out/stream_7_kitchen_20260131T101500.000Z_s41.eet ]
+	# What is unfinished has a number, too.
+	cp out/*_s1.eet out/stream_9_20250101T000000.000Z_s50.eet.part
+	eet-rotate -q out < log
+	[ -f out/stream_7_kitchen_20260131T101500.000Z_s51.eet ]
+	# Missing or damaged, it is reported, and the highest number of all is found.
 	touch out/stream_9_20250101T000000.000Z_s99.wav
-	eet-rotate -q out < log
+	rm out/.next
+	run -0 --separate-stderr eet-rotate out < log
+	[[ $stderr == *"out/.next: missing"* ]]
 	[ -f out/stream_7_kitchen_20260131T101500.000Z_s100.eet ]
+	sed -i 's/"session":100/"session":200/' out/index.jsonl
+	printf '1\0\0' > out/.next
+	run -0 --separate-stderr eet-rotate out < log
+	[[ $stderr == *"out/.next: damaged"* ]]
+	[ -f out/stream_7_kitchen_20260131T101500.000Z_s201.eet ]
+	[ "$(cat out/.next)" = 202 ]
 }
 
 @test "rotate: gaps, repeats and restarts are counted, and a gap between segments is gap_before" {
@@ -567,7 +578,7 @@ killed() {
 	[ "$("$logs" wav "out/$name.wav" | wc -c)" = $((20 * 320)) ]
 	[ "$(jq -c '[.event, .session, .tag, .peer, .frames, .first_us, .last_us, .gap_before, .recovered]' \
 		out/index.jsonl)" = \
-		'["segment",1,"kitchen",null,20,1769854500000000,null,0,true]' ]
+		'["segment",1,"kitchen",null,20,1769854500000000,null,null,true]' ]
 	# Nothing is left to do for the next one.
 	find out -type f -exec md5sum {} + | sort > before
 	run -0 --separate-stderr eet-rotate out < /dev/null
@@ -579,9 +590,9 @@ killed() {
 	one_second > log
 	eet-rotate -q whole < log
 	name=stream_7_kitchen_20260131T101500.000Z_s1
-	jq -c 'select(.event == "segment") | .peer = null | .last_us = null | .recovered = true' \
-		whole/index.jsonl > line
-	for step in wav-part-torn wav-part eet-renamed wav-renamed index-torn; do
+	jq -c 'select(.event == "segment") | .peer = null | .last_us = null | .gap_before = null |
+		.recovered = true' whole/index.jsonl > line
+	for step in wav-part-torn wav-part eet-linked wav-linked index-torn index-there; do
 		rm -rf out
 		mkdir out
 		cp "whole/$name.eet" "out/$name.eet.part"
@@ -590,9 +601,10 @@ killed() {
 		*) cp "whole/$name.wav" "out/$name.wav.part" ;;
 		esac
 		case $step in
-		eet-renamed | wav-renamed | index-torn) mv "out/$name.eet.part" "out/$name.eet" ;;&
-		wav-renamed | index-torn) mv "out/$name.wav.part" "out/$name.wav" ;;&
+		eet-linked | wav-linked | index-*) ln "out/$name.eet.part" "out/$name.eet" ;;&
+		wav-linked | index-*) ln "out/$name.wav.part" "out/$name.wav" ;;&
 		index-torn) head -c 100 line > out/index.jsonl ;;
+		index-there) cp line out/index.jsonl ;;
 		esac
 		run -0 eet-rotate -q out < /dev/null
 		cmp "whole/$name.eet" "out/$name.eet"
@@ -606,24 +618,23 @@ killed() {
 	mkdir out
 	for ((i = 0; i < 200; i++)); do
 		head -c $((32 + 332)) "$golden/layout-state.eet" > part
-		mv part "$(printf 'out/stream_7_20260131T101500.%03dZ_s1.eet' $i)"
+		mv part "$(printf 'out/stream_7_20260131T101500.%03dZ_s1.eet.part' $i)"
 	done
 	strace -f -e trace=open,openat -o calls eet-rotate -q out < /dev/null
 	[ "$(jq -s length out/index.jsonl)" = 200 ]
 	[ "$(grep -c '_s1\.eet' calls)" -lt $((5 * 200)) ]
 }
 
-@test "recovery: a listed segment is left alone, with or without its WAV" {
+@test "recovery: what is complete is left alone, with or without its WAV, in the index or not" {
 	one_second > log
 	eet-rotate -q --no-wav out < log
 	eet-rotate -q out < /dev/null
 	[ "$(ls out/*.wav 2>/dev/null | wc -l)" = 0 ]
 	[ "$(wc -l < out/index.jsonl)" = 2 ]
-	# With --no-wav, one that is not listed gets its line only.
 	rm out/index.jsonl
-	eet-rotate -q --no-wav out < /dev/null
+	eet-rotate -q out < /dev/null
 	[ "$(ls out/*.wav 2>/dev/null | wc -l)" = 0 ]
-	[ "$(wc -l < out/index.jsonl)" = 1 ]
+	[ ! -s out/index.jsonl ]
 }
 
 @test "recovery: a .part without a whole frame is removed and reported" {

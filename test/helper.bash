@@ -292,3 +292,8 @@ record() {
 	le64 "$3"
 	[ -z "${4-}" ] || cat "$4"
 }
+
+# A spool has nothing unfinished.
+no_parts() {
+	[ "$(cd "$1" && echo *.part)" = '*.part' ]
+}

@@ -351,7 +351,7 @@ def acked(folder, told, logs):
     """What survived in a directory, against what its writer had acknowledged."""
     sessions = {}
     for name in sorted(os.listdir(folder)):
-        if name != "index.jsonl" and not name.endswith((".eet", ".wav")):
+        if name not in ("index.jsonl", ".next", ".seen") and not name.endswith((".eet", ".wav")):
             sys.exit(f"{folder}/{name}: left behind")
         if name.endswith(".eet"):
             samples_of(os.path.join(folder, name[:-3] + "wav"))
@@ -388,7 +388,7 @@ def spool(folder, logs):
         if line["event"] == "segment":
             segments.setdefault(line["session"], []).append(line)
             names |= {line["eet"], line["wav"]} - {None}
-    if set(os.listdir(folder)) != names:
+    if set(os.listdir(folder)) - {".next", ".seen"} != names:
         sys.exit(f"{folder}: {set(os.listdir(folder)) ^ names} not in both directory and index")
     wanted = {}
     for path in logs:

@@ -235,7 +235,7 @@ enum { OPT_JSON = 0x100, OPT_CHECK, OPT_HASH, OPT_REINDEX, OPT_LAYOUT };
 	"      --json           JSON lines instead of a table\n" \
 	"      --check          print nothing but damage, as messages\n" \
 	"      --hash           SHA-256 of each stream's samples, as eet-wav writes them\n" \
-	"      --reindex DIR    make a spool's index.jsonl again\n" \
+	"      --reindex DIR    append the lines that a spool's index.jsonl lacks\n" \
 	"      --layout LAYOUT  ADPCM layout: state, state-high, dvi4, wav or bare,\n" \
 	"                       instead of the one that the blocks show\n" INPUT_HELP CLI_HELP
 

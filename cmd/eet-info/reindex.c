@@ -1,9 +1,12 @@
 #include "reindex.h"
 
 #include "cli.h"
+#include "completer.h"
+#include "fdio.h"
 #include "index.h"
 #include "name.h"
-#include "spool.h"
+#include "render.h"
+#include "segment.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,17 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define TEMPORARY "index.jsonl.part"
-
 struct work {
-	const char *dir;
-	int fd; /* of the directory */
-	FILE *out;
-	void *seen; /* names of segments that have their line, tsearch(3) */
-	uint64_t kept, dropped, added;
+	struct segment_dir dir;
+	int index;
+	void *listed; /* names of segments that have their line, tsearch(3) */
+	uint64_t appended;
+	int status;
 };
 
 static int
@@ -33,141 +33,133 @@ compare(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-/* Is this segment here, and met for the first time? */
-static bool
-wanted(struct work *w, const char *eet)
+static void
+note_listed(void *arg, const struct index_item *item)
 {
-	struct stat st;
+	struct work *w = arg;
 	char *copy;
 
-	if (fstatat(w->fd, eet, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
-	    tfind(eet, &w->seen, compare) != NULL)
-		return false;
-	if ((copy = strdup(eet)) == NULL || tsearch(copy, &w->seen, compare) == NULL)
-		cli_die(CLI_EFAIL, "%s", w->dir);
-	return true;
+	if (item->event != INDEX_SEGMENT || strstr(item->line, "\"error\":null") == NULL ||
+	    tfind(item->eet, &w->listed, compare) != NULL)
+		return;
+	if ((copy = strdup(item->eet)) == NULL || tsearch(copy, &w->listed, compare) == NULL)
+		cli_die(CLI_EFAIL, "%s", w->dir.path);
 }
 
 static void
-keep(void *arg, const struct index_item *item)
+fail(struct work *w, const char *file)
 {
-	struct work *w = arg;
+	cli_warn("%s/%s", w->dir.path, file);
+	w->status = CLI_EFAIL;
+}
 
-	if (item->event == INDEX_SEGMENT && !wanted(w, item->eet)) {
-		w->dropped++;
+/* A line says what its log holds; what only the recorder knew is null. */
+static void
+append_line(struct work *w, const char *file, const struct name *name)
+{
+	struct completer_job j = { .segment.name = *name, .segment.stage = SEGMENT_PLACED };
+	int fd = openat(w->dir.fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), status;
+	char line[INDEX_LINE + 1];
+
+	if (fd == -1 || (status = render_log(fd, -1, NULL, &j.segment.facts)) == -1) {
+		fail(w, file);
+		if (fd != -1)
+			close(fd);
 		return;
 	}
-	fprintf(w->out, "%s\n", item->line);
-	w->kept++;
-}
-
-/* Write what is to be kept beside the index, and put it in its place. */
-static int
-filter(struct work *w)
-{
-	uint64_t cut;
-	struct stat st;
-	int old, new, status;
-
-	if (unlinkat(w->fd, TEMPORARY, 0) == -1 && errno != ENOENT)
-		return -1;
-	if ((old = index_open(w->fd, 0640, &cut)) == -1)
-		return -1;
-	new = openat(w->fd, TEMPORARY, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (new == -1 || (w->out = fdopen(new, "w")) == NULL) {
-		close(old);
-		return -1;
-	}
-	/* Whoever could read it, or write to it, still can. */
-	status = fstat(old, &st) == -1 || fchmod(new, st.st_mode & 0777) == -1 ||
-		(st.st_uid != geteuid() && fchown(new, st.st_uid, st.st_gid) == -1)
-	    ? -1
-	    : index_each(old, keep, w);
-	close(old);
-	if (status == -1 || fflush(w->out) == EOF || fsync(new) == -1) {
-		fclose(w->out);
-		unlinkat(w->fd, TEMPORARY, 0);
-		return -1;
-	}
-	if (fclose(w->out) == EOF)
-		return -1;
-	return renameat(w->fd, TEMPORARY, w->fd, INDEX_FILE) == 0 ? fsync(w->fd) : -1;
+	close(fd);
+	j.segment.has_wav = segment_has(&w->dir, name, NAME_WAV, NULL);
+	strcpy(j.tag, name->tag);
+	j.first_us = name->time_ms * 1000;
+	j.last_us = j.gap_before = INDEX_UNKNOWN;
+	j.recovered = true;
+	if (index_append(w->index, line, completer_line(&j, line)) == -1)
+		fail(w, INDEX_FILE);
+	else
+		w->appended++;
 }
 
 static int
-is_wav(const struct dirent *d)
+is_complete(const struct dirent *d)
 {
-	size_t stem;
-	enum name_suffix s = name_suffix(d->d_name, &stem);
+	struct name n;
 
-	return s == NAME_WAV || s == NAME_WAV_PART;
+	return name_read(d->d_name, &n) == NAME_EET;
 }
 
-/* A spool without any was recorded with --no-wav, and is to stay so. */
-static bool
-has_wav(const char *dir)
+/* A session's segments in their order. */
+static int
+by_name(const struct dirent **a, const struct dirent **b)
 {
-	struct dirent **list;
-	int n = scandir(dir, &list, is_wav, NULL);
+	struct name x, y;
 
-	if (n == -1)
-		return false;
-	for (int i = 0; i < n; i++)
-		free(list[i]);
-	free(list);
-	return n > 0;
+	name_read((*a)->d_name, &x);
+	name_read((*b)->d_name, &y);
+	return name_compare(&x, &y);
 }
 
 static void
-report(void *arg, const struct spool_report *r)
+append_missing(struct work *w)
 {
-	struct work *w = arg;
+	struct dirent **list;
+	int n = scandirat(w->dir.fd, ".", &list, is_complete, by_name);
 
-	if (r->kind == SPOOL_SEGMENT)
-		w->added++;
-	else if (r->kind == SPOOL_WARNING || r->kind == SPOOL_DAMAGE)
-		cli_warnx("%s", r->text);
-	else if (r->text != NULL)
-		cli_note(1, "%s", r->text);
+	if (n == -1) {
+		fail(w, "");
+		return;
+	}
+	for (int i = 0; i < n; i++) {
+		const char *file = list[i]->d_name;
+		struct name name;
+
+		name_read(file, &name);
+		/* What has a .part is unfinished: the next recording completes it. */
+		if (tfind(file, &w->listed, compare) == NULL &&
+		    !segment_has(&w->dir, &name, NAME_EET_PART, NULL) &&
+		    !segment_has(&w->dir, &name, NAME_LINE_PART, NULL))
+			append_line(w, file, &name);
+		free(list[i]);
+	}
+	free(list);
+	if (fdio_datasync(w->index) == -1)
+		fail(w, INDEX_FILE);
+}
+
+/* 0, or -1: the reason was printed. */
+static int
+lock_directory(struct work *w)
+{
+	w->dir.fd = open(w->dir.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->dir.fd != -1 && flock(w->dir.fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (w->dir.fd != -1 && errno == EWOULDBLOCK)
+		cli_warnx("%s: another program records into it", w->dir.path);
+	else
+		cli_warn("%s", w->dir.path);
+	if (w->dir.fd != -1)
+		close(w->dir.fd);
+	return -1;
 }
 
 int
 reindex(const char *dir)
 {
-	struct work w = { .dir = dir };
-	struct spool_options o;
-	struct spool *sp;
-	bool wavs;
-	char text[SPOOL_TEXT];
-	int status;
+	struct work w = { .dir = { .path = dir, .next = -1 }, .status = CLI_OK };
+	uint64_t cut;
 
-	/* The lock is given up before the spool takes it; who comes in between only does its work. */
-	if ((w.fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1) {
-		cli_warn("%s", dir);
+	if (lock_directory(&w) == -1)
 		return CLI_EFAIL;
-	}
-	if (flock(w.fd, LOCK_EX | LOCK_NB) == -1) {
-		cli_warnx("%s: another program records into it", dir);
-		close(w.fd);
-		return CLI_EFAIL;
-	}
-	wavs = has_wav(dir);
-	if ((status = filter(&w)) == -1)
-		cli_warn("%s/%s", dir, INDEX_FILE);
-	tdestroy(w.seen, free);
-	close(w.fd);
-	if (status == -1)
-		return CLI_EFAIL;
-	spool_defaults(&o);
-	o.wav = wavs;
-	o.report = report;
-	o.arg = &w;
-	if ((sp = spool_open(dir, &o, text)) == NULL) {
-		cli_warn("%s", text);
-		return CLI_EFAIL;
-	}
-	spool_close(sp);
-	cli_note(0, "%s/%s: lines kept %" PRIu64 ", dropped %" PRIu64 ", added %" PRIu64, dir,
-	    INDEX_FILE, w.kept, w.dropped, w.added);
-	return CLI_OK;
+	if ((w.index = index_open(w.dir.fd, 0640, &cut)) == -1 ||
+	    index_each(w.index, note_listed, &w) == -1)
+		fail(&w, INDEX_FILE);
+	else
+		append_missing(&w);
+	if (w.index != -1 && fdio_sync_dir(w.dir.fd) == -1)
+		fail(&w, "");
+	tdestroy(w.listed, free);
+	if (w.index != -1)
+		close(w.index);
+	close(w.dir.fd);
+	cli_note(0, "%s/%s: lines appended: %" PRIu64, dir, INDEX_FILE, w.appended);
+	return w.status;
 }

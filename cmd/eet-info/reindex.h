@@ -1,11 +1,10 @@
-/* Make a spool's index again from what is there. */
+/* Append the lines that a spool's index lacks. */
 #ifndef EET_INFO_REINDEX_H
 #define EET_INFO_REINDEX_H
 
 /*
- * Lines of the index that are sound are kept, those of segments that are gone are
- * not; a segment without a line gets one, as in a recovery.  Returns an exit status;
- * what went wrong was said.
+ * Append a line for each complete segment in dir that has none, and rewrite nothing.  Returns an
+ * exit status; what went wrong was printed.
  */
 int reindex(const char *dir);
 

@@ -391,6 +391,13 @@ output_use_reserve(struct output *o)
 		recorder_resumed(o->store->recorder);
 }
 
+void
+output_stop_salvage(struct output *o)
+{
+	if (o->store != NULL)
+		spool_stop_salvage(o->store->spool);
+}
+
 bool
 output_done(struct output *o)
 {

@@ -93,6 +93,9 @@ void output_say_slow(const struct output *o);
 /* No more is to come: what the spool keeps free for completing may be used for it. */
 void output_use_reserve(struct output *o);
 
+/* A signal asks for the end: what earlier runs left unfinished is left to the next. */
+void output_stop_salvage(struct output *o);
+
 /* All is stored and complete. */
 bool output_done(struct output *o);
 

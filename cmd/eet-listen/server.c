@@ -751,6 +751,7 @@ on_signal(uv_signal_t *handle, int number)
 			audio_show(c);
 		break;
 	default:
+		output_stop_salvage(&s->output);
 		if (s->state == SERVER_RUNNING && s->command.child.pid != 0 && !s->passed_on) {
 			s->passed_on = true; /* everything ends with the command */
 			command_signal(&s->command, number);

@@ -6,6 +6,7 @@
  *	EET_FAULT=N		the Nth call (1)
  *	EET_WHILE=FILE		… and all that follow, as long as FILE is there; nothing is said
  *	EET_CALLS="CALL ..."	only these are counted; read, pread and readdir are if they are named
+ *	EET_ON=TEXT		only those on a file whose path ends in TEXT,
  *	EET_ACTION=kill		the process is killed
  *	EET_ACTION=ENOSPC	it fails with that error, or any other
  *	EET_ACTION=stall	it takes 3 seconds, or until FILE is gone
@@ -48,7 +49,7 @@ static bool
 is_counted(const char *call)
 {
 	const char *calls = setting("EET_CALLS",
-	    "open openat mkdir write writev ftruncate fsync fdatasync syncfs rename renameat renameat2 "
+	    "open openat mkdir write writev pwrite ftruncate fsync fdatasync syncfs rename renameat renameat2 "
 	    "linkat unlink unlinkat");
 	size_t len = strlen(call);
 
@@ -70,6 +71,37 @@ error_named(const char *name)
 	abort();
 }
 
+/* Does text end in one of the endings, which spaces separate? */
+static bool
+ends_in(const char *text, const char *endings)
+{
+	size_t len = strlen(text);
+
+	for (const char *p = endings; *p != '\0';) {
+		size_t n = strcspn(p, " ");
+
+		if (n > 0 && len >= n && memcmp(text + len - n, p, n) == 0)
+			return true;
+		p += n + (p[n] == ' ');
+	}
+	return false;
+}
+
+/* Is a call on file, or (NULL) on fd, on one that EET_ON speaks of? */
+static bool
+is_meant(int fd, const char *file)
+{
+	const char *endings = setting("EET_ON", "");
+	char link[40], path[PATH_MAX] = "";
+
+	if (*endings == '\0')
+		return true;
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	if (file == NULL && readlink(link, path, sizeof path - 1) > 0)
+		file = path;
+	return file != NULL && ends_in(file, endings);
+}
+
 /* A call on file, or (NULL) on fd.  0: it is to be made; -1: it has failed, with errno. */
 static int
 point(const char *call, int fd, const char *file)
@@ -79,7 +111,8 @@ point(const char *call, int fd, const char *file)
 	long fault = strtol(setting("EET_FAULT", flag != NULL ? "1" : "0"), NULL, 10), n;
 	char link[40], path[PATH_MAX] = "";
 
-	if (!is_counted(call) ||
+	/* What is asked of all files at once is meant with any of them. */
+	if (!is_counted(call) || (strcmp(call, "syncfs") != 0 && !is_meant(fd, file)) ||
 	    ((n = atomic_fetch_add(&visited, 1) + 1) != fault && (flag == NULL || n < fault)) ||
 	    (flag != NULL && access(flag, F_OK) == -1))
 		return 0;
@@ -128,6 +161,14 @@ write(int fd, const void *buf, size_t len)
 			len /= 2;
 	}
 	return syscall(SYS_write, fd, buf, len);
+}
+
+ssize_t
+pwrite64(int fd, const void *buf, size_t len, off_t at)
+{
+	if (is_file(fd) && point("pwrite", fd, NULL) == -1)
+		return -1;
+	return syscall(SYS_pwrite64, fd, buf, len, at);
 }
 
 ssize_t

@@ -38,6 +38,7 @@ all_keys(void **state)
 		.peer = "[::1]:5096",
 		.layout = "state-high",
 		.format = &six,
+		.has_facts = true,
 		.has_frames = true,
 		.first_seq = 4294967295,
 		.last_seq = 0,
@@ -53,6 +54,7 @@ all_keys(void **state)
 		.damaged = 11,
 		.levels = &levels,
 		.recovered = true,
+		.error = "a.eet.part: I/O",
 		.is_session = true,
 		.close_code = 1001,
 		.close_reason = "bye",
@@ -70,7 +72,7 @@ all_keys(void **state)
 	    "\"last_us\":253402300799999999,\"frames\":5,\"samples\":48001,\"seconds\":1.000021,"
 	    "\"gaps\":6,\"gap_frames\":7,\"gap_before\":8,\"repeats\":9,\"restarts\":10,"
 	    "\"damaged\":11,\"peak_dbfs\":-6.02,\"rms_dbfs\":-12.04,\"clipped\":3,"
-	    "\"recovered\":true,\"close_code\":1001,\"close_reason\":\"bye\"}\n");
+	    "\"recovered\":true,\"error\":\"a.eet.part: I/O\",\"close_code\":1001,\"close_reason\":\"bye\"}\n");
 }
 
 static void
@@ -97,10 +99,11 @@ unknown_is_null(void **state)
 	    "{\"event\":\"session\",\"eet\":null,\"wav\":null,\"session\":1,\"stream_id\":7,"
 	    "\"tag\":null,\"peer\":null,\"codec\":\"pcm\",\"layout\":null,\"rate\":8000,"
 	    "\"channels\":1,\"frame_samples\":160,\"first_seq\":null,\"last_seq\":null,"
-	    "\"first_us\":null,\"last_us\":null,\"frames\":0,\"samples\":0,\"seconds\":0.000000,"
-	    "\"gaps\":0,\"gap_frames\":0,\"gap_before\":null,\"repeats\":0,\"restarts\":0,"
-	    "\"damaged\":0,\"peak_dbfs\":null,\"rms_dbfs\":null,\"clipped\":0,"
-	    "\"recovered\":false,\"close_code\":null,\"close_reason\":null}\n");
+	    "\"first_us\":null,\"last_us\":null,\"frames\":null,\"samples\":null,"
+	    "\"seconds\":null,\"gaps\":null,\"gap_frames\":null,\"gap_before\":null,"
+	    "\"repeats\":null,\"restarts\":null,\"damaged\":null,\"peak_dbfs\":null,"
+	    "\"rms_dbfs\":null,\"clipped\":null,\"recovered\":false,\"error\":null,"
+	    "\"close_code\":null,\"close_reason\":null}\n");
 }
 
 static void
@@ -154,8 +157,8 @@ longest(void **state)
 		.clipped = UINT64_MAX };
 	const uint64_t most = UINT64_MAX - 1;
 	const struct index_entry e = { "segment", eet, eet, 4294967295, tag, peer, "state-high",
-		&six, true, 4294967295, 4294967295, most, most, most, most, most, most, most, most,
-		most, most, &levels, true, true, 65535, reason };
+		&six, 0, true, true, 4294967295, 4294967295, most, most, most, most, most, most,
+		most, most, most, most, &levels, true, peer, true, 65535, reason };
 	size_t len;
 
 	(void)state;
@@ -299,16 +302,32 @@ torn_far_back(void **state)
 	free(big);
 }
 
-/* … and lines that were flushed behind such zeros: none of them is known to be on the disk. */
+struct seen {
+	char text[1000];
+};
+
+static void
+see(void *arg, const struct index_item *item)
+{
+	struct seen *s = arg;
+	size_t len = strlen(s->text);
+
+	snprintf(s->text + len, sizeof s->text - len, "%s %u\n", item->eet, item->session);
+}
+
+/* Zeros in the middle are damage of the lines that they lie in: all others stay, and are read. */
 static void
 zeros_between(void **state)
 {
-	static const char lines[] = "{1}\n{2}\n{3}\n{4}\n";
+#define LINE(n) "{\"event\":\"segment\",\"eet\":\"" #n ".eet\",\"session\":" #n "}\n"
+	static const char lines[] = LINE(1) LINE(2) LINE(3) LINE(4);
+	const size_t size = sizeof LINE(1) - 1;
 	struct place *p = *state;
 
 	for (size_t first = 0; first < sizeof lines - 1; first++) {
-		char damaged[sizeof lines], expected[sizeof lines];
-		size_t whole = first / 4 * 4;
+		char damaged[sizeof lines], expected[64] = "";
+		struct seen s = { "" };
+		size_t lost = first / size, next = first % size == size - 1 ? lost + 1 : lost;
 		uint64_t cut;
 		int fd;
 
@@ -317,29 +336,43 @@ zeros_between(void **state)
 		make_index(p, damaged, sizeof lines - 1);
 		fd = index_open(p->dir, 0640, &cut);
 		assert_true(fd != -1);
-		assert_int_equal(cut, sizeof lines - 1 - whole);
+		/* The last newline gone, its line is torn. */
+		assert_int_equal(cut, first == sizeof lines - 2 ? size : 0);
+		assert_int_equal(index_each(fd, see, &s), 0);
+		for (size_t i = 0; i < 4; i++)
+			if (i != lost && i != next)
+				sprintf(expected + strlen(expected), "%zu.eet %zu\n", i + 1, i + 1);
+		assert_string_equal(s.text, expected);
 		close(fd);
-		memcpy(expected, lines, whole);
-		expected[whole] = '\0';
-		assert_index(p, expected);
 	}
+}
 
-	/* Far back, too: before the buffer's end, at it, behind it. */
-	for (size_t at = 8 * INDEX_LINE - 3; at < 8 * INDEX_LINE + 3; at++) {
-		size_t len = 20 * INDEX_LINE;
-		char *big = malloc(len);
-		uint64_t cut;
-		int fd;
+/* A line is found from the end, wherever it stands; one with an error is none. */
+static void
+searched(void **state)
+{
+	struct place *p = *state;
+	FILE *f = fdopen(openat(p->dir, INDEX_FILE, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "w");
+	char name[64];
+	uint64_t cut;
+	int fd;
 
-		for (size_t i = 0; i < len; i++)
-			big[i] = i % 4 == 3 ? '\n' : 'x';
-		big[at] = '\0';
-		make_index(p, big, len);
-		fd = index_open(p->dir, 0640, &cut);
-		assert_int_equal(cut, len - at / 4 * 4);
-		close(fd);
-		free(big);
+	for (int i = 0; i < 3000; i++)
+		fprintf(f,
+		    "{\"event\":\"segment\",\"eet\":\"n%d.eet\",\"x\":\"%.*s\",\"error\":%s}\n", i,
+		    i % 100,
+		    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+		    "xxxxxxxxxxxxxxxxxxxx",
+		    i % 7 == 0 ? "\"EIO\"" : "null");
+	fclose(f);
+	fd = index_open(p->dir, 0640, &cut);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(name, sizeof name, "n%d.eet", i);
+		assert_int_equal(index_has(fd, name), i % 7 != 0);
 	}
+	assert_int_equal(index_has(fd, "n3000.eet"), 0);
+	assert_int_equal(index_has(fd, "1.eet"), 0);
+	close(fd);
 }
 
 static void
@@ -413,19 +446,6 @@ no_room_and_no_cut(void **state)
 	close(fd);
 }
 
-struct seen {
-	char text[1000];
-};
-
-static void
-see(void *arg, const struct index_item *item)
-{
-	struct seen *s = arg;
-	size_t len = strlen(s->text);
-
-	snprintf(s->text + len, sizeof s->text - len, "%s %u\n", item->eet, item->session);
-}
-
 static void
 assert_seen(const struct place *p, const void *content, size_t len, const char *expected)
 {
@@ -452,6 +472,7 @@ read_again(void **state)
 		.eet = "a.eet",
 		.session = 3,
 		.format = &mono,
+		.has_facts = true,
 		.levels = &silent };
 	const struct index_entry session = { .event = "session",
 		.session = 4294967295,
@@ -537,6 +558,7 @@ main(void)
 		WITH_FILE(torn),
 		WITH_FILE(torn_far_back),
 		WITH_FILE(zeros_between),
+		WITH_FILE(searched),
 		WITH_FILE(no_file),
 		WITH_FILE(no_room),
 		WITH_FILE(no_room_and_no_cut),

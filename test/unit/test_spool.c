@@ -16,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include <cmocka.h>
 
@@ -74,6 +75,64 @@ static size_t n_told;
 static char *reports; /* of the spool, one a line */
 static size_t reports_size;
 static FILE *reports_file;
+
+/* The next write to a file of this session fails with that error, or all do; 0: none. */
+static uint32_t failing_session;
+static int failing_error;
+static bool failing_always;
+static off_t largest_file; /* of logs, as the file system allows it; 0: any */
+
+static bool
+is_of_session(int fd, uint32_t session)
+{
+	char self[64], path[PATH_MAX], end[40];
+	ssize_t n;
+
+	snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+	snprintf(end, sizeof end, "_s%" PRIu32 ".eet.part", session);
+	n = readlink(self, path, sizeof path - 1);
+	path[n > 0 ? n : 0] = '\0';
+	return strstr(path, end) != NULL;
+}
+
+ssize_t
+writev(int fd, const struct iovec *iov, int n)
+{
+	if (failing_session != 0 && is_of_session(fd, failing_session)) {
+		if (!failing_always)
+			failing_session = 0;
+		errno = failing_error;
+		return -1;
+	}
+	if (largest_file > 0) {
+		off_t size = lseek(fd, 0, SEEK_END);
+		struct iovec part = iov[0];
+
+		if (size >= largest_file) {
+			errno = EFBIG;
+			return -1;
+		}
+		if (part.iov_len > (size_t)(largest_file - size))
+			part.iov_len = (size_t)(largest_file - size);
+		return syscall(SYS_writev, fd, &part, 1);
+	}
+	return syscall(SYS_writev, fd, iov, n);
+}
+
+/* The session numbers of the next spool go on. */
+static void
+scratch_empty_but_next(void)
+{
+	struct dirent **names;
+	int n = scratch_names(&place, &names);
+
+	while (n-- > 0) {
+		if (strcmp(names[n]->d_name, ".next") != 0)
+			assert_int_equal(unlinkat(place.fd, names[n]->d_name, 0), 0);
+		free(names[n]);
+	}
+	free(names);
+}
 
 /* The report's text less the directory. */
 static void
@@ -242,9 +301,12 @@ record(struct bytes *log)
 static void
 assert_list(const char *expected)
 {
-	char *list = scratch_list(&place);
+	char *list = scratch_list(&place), *files = list;
 
-	assert_string_equal(list, expected);
+	/* The number of the next session is beside them. */
+	if (strncmp(list, ".next\n", 6) == 0)
+		files += 6;
+	assert_string_equal(files, expected);
 	free(list);
 }
 
@@ -359,7 +421,7 @@ session_and_its_files(void **state)
 	    "\"last_us\":1769854500251000,\"frames\":2,\"samples\":10,\"seconds\":0.001250,"
 	    "\"gaps\":1,\"gap_frames\":1,\"gap_before\":null,\"repeats\":0,\"restarts\":0,"
 	    "\"damaged\":0,\"peak_dbfs\":-15.27,\"rms_dbfs\":-18.42,\"clipped\":0,"
-	    "\"recovered\":false,\"close_code\":1001,\"close_reason\":\"bye\"}\n");
+	    "\"recovered\":false,\"error\":null,\"close_code\":1001,\"close_reason\":\"bye\"}\n");
 	eet = scratch_read(&place, "stream_7_00-1B_20260131T101500.250Z_s1.eet");
 	put_handshake(&sent, &mono);
 	put_frame(&sent, WIRE_PCM16, 9, 8);
@@ -376,7 +438,7 @@ session_and_its_files(void **state)
 	    "\"wav\":\"stream_7_00-1B_20260131T101500.250Z_s1.wav\",\"session\":1,"
 	    "\"stream_id\":7,\"tag\":\"00:1B\",\"peer\":\"1.2.3.4:5\","));
 	assert_non_null(strstr((char *)index.p,
-	    "\"clipped\":0,\"recovered\":false}\n{\"event\":\"session\",\"eet\":null,"));
+	    "\"clipped\":0,\"recovered\":false,\"error\":null}\n{\"event\":\"session\",\"eet\":null,"));
 	bytes_free(&index);
 }
 
@@ -834,6 +896,7 @@ made_if_missing(void **state)
 	assert_int_equal(fstatat(place.fd, "new/index.jsonl", &st, 0), 0);
 	assert_int_equal(st.st_mode & 07777, 0640);
 	unlinkat(place.fd, "new/index.jsonl", 0);
+	unlinkat(place.fd, "new/.next", 0);
 
 	snprintf(dir, sizeof dir, "%s/none/new", place.path);
 	assert_null(spool_open(dir, &options, text));
@@ -887,6 +950,7 @@ long_path(void **state)
 		int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		unlinkat(fd, INDEX_FILE, 0);
+		unlinkat(fd, ".next", 0);
 		unlinkat(fd, "stream_7_20260131T101500.000Z_s1.eet", 0);
 		unlinkat(fd, "stream_7_20260131T101500.000Z_s1.wav", 0);
 		close(fd);
@@ -996,40 +1060,23 @@ queue_is_bounded(void **state)
 	bytes_free(&b);
 }
 
-/* Beyond its size limit a file can't grow: for good, and with its path. */
+/* A file that may not grow any more ends a segment as --size does, between frames; nothing is wrong. */
 static void
 file_too_large(void **state)
 {
 	struct spool *sp = open_spool();
 	struct log_reader *r = log_new(-1, NULL);
-	struct rlimit old, small;
-	struct log_record rec;
 	struct bytes b = { 0 };
-	char expected[300];
 
 	(void)state;
 	put_open(&b, 1, T0, &mono, "");
 	for (uint32_t i = 0; i < 10; i++)
-		put_mux_frame(&b, 1, T0, WIRE_PCM16, i, 8);
-	signal(SIGXFSZ, SIG_IGN);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-	small = old;
-	small.rlim_cur = 100;
-	log_window(r, b.p, b.len);
-	while (log_next(r, &rec) != LOG_MORE)
-		put(sp, &rec);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	assert_int_equal(spool_flush(sp), -1);
-	assert_int_equal(errno, EFBIG);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-	snprintf(expected, sizeof expected, "%s/stream_7_20260131T101500.000Z_s1.eet.part",
-	    place.path);
-	assert_string_equal(spool_failure(sp), expected);
-	/* What was written before stays, and the rest follows when there is room after all. */
-	assert_int_equal(spool_flush(sp), 0);
-	log_eof(r);
-	while (log_next(r, &rec) != LOG_END)
-		put(sp, &rec);
+		put_mux_frame(&b, 1, T0 + i * 1000, WIRE_PCM16, i, 8);
+	largest_file = 100; /* a handshake, three frames and a part of the fourth */
+	feed(sp, r, &b, false);
+	largest_file = 0;
+	b.len = 0;
+	feed(sp, r, &b, true);
 	complete(sp);
 	spool_close(sp);
 	log_free(r);
@@ -1037,10 +1084,102 @@ file_too_large(void **state)
 	b = joined(1);
 	assert_int_equal(b.len, 32 + 10 * 20);
 	bytes_free(&b);
-	assert_index("101500.000Z s1 0+10\nend of s1 10 1006\n");
+	assert_index("101500.000Z s1 0+3\n101500.003Z s1 3+3\n101500.006Z s1 6+3\n"
+		     "101500.009Z s1 9+1\nend of s1 10 1006\n");
+	assert_null(strstr(reports, "failure"));
 }
 
-/* The directory is removed: said with the path, and nothing hangs. */
+/*
+ * One stream's file fails, each time for another reason: that file is left, the stream goes on in the
+ * next, and those beside it do not notice.
+ */
+static void
+one_file_fails_alone(void **state)
+{
+	static const int errors[] = { EIO, EACCES, ENOENT, EFBIG };
+
+	(void)state;
+	for (size_t k = 0; k < sizeof errors / sizeof errors[0]; k++) {
+		struct spool *sp = open_spool();
+		struct log_reader *r = log_new(-1, NULL);
+		struct bytes b = { 0 }, all;
+		char *list;
+
+		for (uint32_t i = 1; i <= 10; i++) {
+			put_open(&b, i, T0, &mono, "");
+			put_mux_frame(&b, i, T0, WIRE_PCM16, 0, 8);
+		}
+		feed(sp, r, &b, false);
+		b.len = 0;
+		failing_session = (uint32_t)(10 * k + 5);
+		failing_error = errors[k];
+		for (uint32_t i = 1; i <= 10; i++) {
+			put_mux_frame(&b, i, T0 + 1000, WIRE_PCM16, 1, 8);
+			put_mux_frame(&b, i, T0 + 1000, WIRE_PCM16, 2, 8);
+		}
+		feed(sp, r, &b, true);
+		complete(sp);
+		spool_close(sp);
+		log_free(r);
+		bytes_free(&b);
+		assert_int_equal(failing_session, 0);
+		for (uint32_t i = 1; i <= 10; i++) {
+			all = joined((uint32_t)(10 * k) + i);
+			/* The first frame is in the file that failed, if it is there. */
+			assert_int_equal(all.len,
+			    i == 5 && errors[k] != EFBIG ? 32 + 2 * 20 : 32 + 3 * 20);
+			bytes_free(&all);
+		}
+		list = scratch_list(&place);
+		assert_int_equal(strstr(list, ".eet.part") != NULL, errors[k] != EFBIG);
+		free(list);
+		assert_int_equal(strstr(reports, "failure stream_7") != NULL, errors[k] != EFBIG);
+		/* The next start completes what is left of it. */
+		if (errors[k] != EFBIG) {
+			sp = open_spool();
+			complete(sp);
+			spool_close(sp);
+			all = joined((uint32_t)(10 * k) + 5);
+			assert_int_equal(all.len, 32 + 3 * 20);
+			bytes_free(&all);
+		}
+		fclose(reports_file);
+		free(reports);
+		reports_file = open_memstream(&reports, &reports_size);
+		fflush(reports_file);
+		scratch_empty_but_next();
+	}
+}
+
+/* A new file that fails before it holds a frame, as the one before it did: the disk is at fault. */
+static void
+every_file_fails(void **state)
+{
+	struct spool *sp = open_spool();
+	struct log_reader *r = log_new(-1, NULL);
+	struct log_record rec;
+	struct bytes b = { 0 };
+
+	(void)state;
+	put_open(&b, 1, T0, &mono, "");
+	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
+	failing_session = 1;
+	failing_error = EIO;
+	failing_always = true;
+	log_window(r, b.p, b.len);
+	while (log_next(r, &rec) != LOG_MORE)
+		put(sp, &rec);
+	assert_int_equal(spool_flush(sp), -1);
+	assert_int_equal(errno, EIO);
+	assert_non_null(strstr(spool_failure(sp), ".eet.part"));
+	failing_always = false;
+	failing_session = 0;
+	spool_close(sp);
+	log_free(r);
+	bytes_free(&b);
+}
+
+/* The directory is removed: that is the end, at the latest with the next file. */
 static void
 directory_removed(void **state)
 {
@@ -1048,8 +1187,6 @@ directory_removed(void **state)
 	struct log_reader *r = log_new(-1, NULL);
 	struct log_record rec;
 	struct bytes b = { 0 };
-	char expected[300];
-	int n;
 
 	(void)state;
 	put_open(&b, 1, T0, &mono, "");
@@ -1066,19 +1203,10 @@ directory_removed(void **state)
 	assert_int_equal(rmdir(place.path), 0);
 	assert_int_equal(log_next(r, &rec), LOG_ROTATE);
 	put(sp, &rec); /* taken: it is completing that fails */
-	while ((n = spool_reap(sp)) == 0)
-		reap(sp);
-	assert_int_equal(n, -1);
-	assert_int_equal(errno, ENOENT);
-	snprintf(expected, sizeof expected, "%s/stream_7_20260131T101500.000Z_s1.eet.part",
-	    place.path);
-	assert_string_equal(spool_failure(sp), expected);
-	assert_int_equal(spool_reap(sp), -1);
-	assert_int_equal(errno, ENOENT);
 	assert_int_equal(log_next(r, &rec), LOG_FRAME);
 	assert_int_equal(spool_put(sp, &rec), -1);
 	assert_int_equal(errno, ENOENT);
-	/* The next segment to end is refused with what was wrong with the first. */
+	assert_non_null(strstr(spool_failure(sp), ".eet.part"));
 	assert_int_equal(mkdir(place.path, 0700), 0);
 	spool_close(sp);
 	log_free(r);
@@ -1087,45 +1215,37 @@ directory_removed(void **state)
 	place.fd = open(place.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* What can't be completed has a line that says why, and others go on. */
 static void
-completing_has_failed(void **state)
+completing_fails_alone(void **state)
 {
 	struct spool *sp = open_spool();
 	struct log_reader *r = log_new(-1, NULL);
-	struct log_record rec;
-	struct bytes b = { 0 };
-	char expected[300];
-	int n;
+	struct bytes b = { 0 }, index;
 
 	(void)state;
 	put_open(&b, 1, T0, &mono, "");
 	put_open(&b, 2, T0, &other, "");
 	put_mux_frame(&b, 1, T0, WIRE_PCM16, 0, 8);
 	put_mux_frame(&b, 2, T0, WIRE_PCM16, 0, 8);
-	put_close(&b, 1, T0, 1000, "");
 	feed(sp, r, &b, false);
-	complete(sp);
-	assert_true(scratch_has(&place, "stream_7_20260131T101500.000Z_s1.eet"));
-	/* A second one, whose file is taken away before it ends. */
 	assert_int_equal(unlinkat(place.fd, "stream_9_20260131T101500.000Z_s2.eet.part", 0), 0);
 	b.len = 0;
 	put_empty(&b, LOG_KIND_ROTATE, T0);
-	put_close(&b, 2, T0, 1000, "");
-	log_window(r, b.p, b.len);
-	assert_int_equal(log_next(r, &rec), LOG_ROTATE);
-	put(sp, &rec);
-	while ((n = spool_reap(sp)) == 0)
-		reap(sp);
-	assert_int_equal(n, -1);
-	assert_int_equal(log_next(r, &rec), LOG_CLOSE);
-	assert_int_equal(spool_put(sp, &rec), -1);
-	assert_int_equal(errno, ENOENT);
-	snprintf(expected, sizeof expected, "%s/stream_9_20260131T101500.000Z_s2.eet.part",
-	    place.path);
-	assert_string_equal(spool_failure(sp), expected);
+	put_mux_frame(&b, 2, T0, WIRE_PCM16, 1, 8);
+	feed(sp, r, &b, true);
+	complete(sp);
 	spool_close(sp);
 	log_free(r);
 	bytes_free(&b);
+	assert_true(scratch_has(&place, "stream_7_20260131T101500.000Z_s1.eet"));
+	assert_true(scratch_has(&place, "stream_9_20260131T101500.001Z_s2.eet"));
+	assert_non_null(strstr(reports, "failure stream_9_20260131T101500.000Z_s2.eet.part"));
+	index = scratch_read(&place, INDEX_FILE);
+	bytes_add(&index, "", 1);
+	assert_non_null(strstr((char *)index.p,
+	    "\"error\":\"stream_9_20260131T101500.000Z_s2.eet.part: No such file or directory\""));
+	bytes_free(&index);
 }
 
 static void
@@ -1332,8 +1452,10 @@ main(void)
 		TEST(gives_descriptors_back),
 		TEST(queue_is_bounded),
 		TEST(file_too_large),
+		TEST(one_file_fails_alone),
+		TEST(every_file_fails),
 		TEST(directory_removed),
-		TEST(completing_has_failed),
+		TEST(completing_fails_alone),
 		TEST(synced_in_time),
 		TEST(disk_full),
 		TEST(room_for_one),
