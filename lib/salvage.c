@@ -415,31 +415,6 @@ only_zeros(int fd, uint64_t offset)
 	return n == 0 ? 1 : -1;
 }
 
-/*
- * Is what follows the last sound record what a write that was cut short leaves: the beginning of a
- * frame of that format, zeros, or the one and then the other?  1, 0, or -1 with errno.
- */
-static int
-is_torn(int fd, uint64_t end, uint64_t size, const struct wire_handshake *format)
-{
-	uint8_t head[WIRE_FRAME_HEADER_SIZE], magic[4];
-	ssize_t n = pread(fd, head, sizeof head, (off_t)end);
-	size_t have = n > 0 ? (size_t)n : 0;
-
-	if (n == -1)
-		return -1;
-	le32_store(magic, wire_frame_magic(format->codec));
-	if (have == sizeof head && memcmp(head, magic, 4) == 0 &&
-	    le32_load(head + 4) <= wire_max_payload(format) &&
-	    size - end < sizeof head + le32_load(head + 4))
-		return 1;
-	while (have > 0 && head[have - 1] == 0)
-		have--;
-	if (have == sizeof head || memcmp(head, magic, have < 4 ? have : 4) != 0)
-		return 0;
-	return only_zeros(fd, end + have);
-}
-
 /* How a log is read, and what is done with its records. */
 struct pass {
 	const struct wire_handshake *handshake; /* borrowed; NULL: it has its own */
@@ -467,7 +442,7 @@ read_log(int fd, const struct pass *p, struct look *o)
 	while (status == 0 && log_get(r, &rec) != LOG_END) {
 		if (rec.event == LOG_ERROR)
 			status = -1;
-		if (rec.event == LOG_DAMAGE)
+		if (rec.event == LOG_DAMAGE && rec.wrong != LOG_TORN && rec.wrong != LOG_ZEROS)
 			o->places++;
 		if (rec.event != LOG_OPEN && rec.event != LOG_FRAME)
 			continue;
@@ -491,7 +466,6 @@ look_at(int fd, const struct wire_handshake *borrowed, struct look *o)
 	struct wire_fault fault;
 	struct stat st;
 	ssize_t n = pread(fd, head, sizeof head, 0);
-	int torn;
 
 	*o = (struct look){ 0 };
 	if (n == -1 || fstat(fd, &st) == -1)
@@ -501,16 +475,7 @@ look_at(int fd, const struct wire_handshake *borrowed, struct look *o)
 	    n == sizeof head && wire_parse_handshake(head, sizeof head, &own, &fault);
 	if (!o->has_handshake && borrowed != NULL)
 		o->places = 1;
-	if (read_log(fd, &(struct pass){ .handshake = o->has_handshake ? NULL : borrowed }, o) ==
-	    -1)
-		return -1;
-	if (o->end < o->size && o->places > 0 && (o->has_handshake || borrowed != NULL)) {
-		torn = is_torn(fd, o->end, o->size, o->has_handshake ? &own : borrowed);
-		if (torn == -1)
-			return -1;
-		o->places -= (uint64_t)torn;
-	}
-	return 0;
+	return read_log(fd, &(struct pass){ .handshake = o->has_handshake ? NULL : borrowed }, o);
 }
 
 /* A file of that name in the directory, read for its handshake. */
@@ -611,12 +576,28 @@ is_same_file(const struct salvage *sv, const struct leftover *l, enum name_suffi
 	    other.st_ino == st->st_ino;
 }
 
+/* Why a file of the spool is not one to be completed or removed; NULL: it is. */
+static const char *
+why_strange(const struct salvage *sv, const struct leftover *l, const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode))
+		return "not a regular file";
+	if (!segment_is_ours(sv->dir, st))
+		return "belongs to another user";
+	/* Two names are what an interrupted completing leaves. */
+	if (st->st_nlink > 2 ||
+	    (st->st_nlink == 2 && !is_same_file(sv, l, NAME_EET, st) &&
+		!is_same_file(sv, l, NAME_WAV, st) && !is_same_file(sv, l, NAME_DAMAGED, st)))
+		return "has a link elsewhere";
+	return NULL;
+}
+
 /* Open a log of the spool, if it is one: regular, ours, with no name but its own.  -1: left. */
 static int
 open_log(struct salvage *sv, const struct leftover *l, enum name_suffix suffix, struct stat *sto)
 {
 	char file[NAME_FILE_SIZE];
-	const char *why = NULL;
+	const char *why;
 	int fd = -1;
 
 	file_of(l, suffix, file);
@@ -630,14 +611,7 @@ open_log(struct salvage *sv, const struct leftover *l, enum name_suffix suffix, 
 			close(fd);
 		return -1;
 	}
-	if (!S_ISREG(sto->st_mode))
-		why = "not a regular file";
-	else if (!segment_is_ours(sv->dir, sto))
-		why = "belongs to another user";
-	else if (sto->st_nlink > 2 ||
-	    (sto->st_nlink == 2 && !is_same_file(sv, l, NAME_EET, sto) &&
-		!is_same_file(sv, l, NAME_DAMAGED, sto)))
-		why = "has a link elsewhere";
+	why = why_strange(sv, l, sto);
 	if (why == NULL)
 		return fd;
 	note(sv, SPOOL_WARNING, file, "%s, left as it is", why);
@@ -690,14 +664,13 @@ static bool
 is_strange(struct salvage *sv, const struct leftover *l, enum name_suffix suffix)
 {
 	char file[NAME_FILE_SIZE];
+	const char *why;
 	struct stat st;
 
-	if (!segment_has(sv->dir, &l->name, suffix, &st) ||
-	    (S_ISREG(st.st_mode) && segment_is_ours(sv->dir, &st)))
+	if (!segment_has(sv->dir, &l->name, suffix, &st) || (why = why_strange(sv, l, &st)) == NULL)
 		return false;
 	file_of(l, suffix, file);
-	note(sv, SPOOL_WARNING, file, "%s, left as it is",
-	    S_ISREG(st.st_mode) ? "belongs to another user" : "not a regular file");
+	note(sv, SPOOL_WARNING, file, "%s, left as it is", why);
 	return true;
 }
 
@@ -805,20 +778,27 @@ keep_damaged(struct salvage *sv, const struct leftover *l)
 	return sv->dir->sync ? fdio_sync_dir(sv->dir->fd) : 0;
 }
 
+/* A step failed at that file, while the damaged log has its name: what was made of it is of no use. */
+static enum outcome
+drop_new_part(struct salvage *sv, const struct leftover *l, enum name_suffix suffix)
+{
+	int e = errno;
+
+	if (segment_has(sv->dir, &l->name, NAME_EET_PART, NULL))
+		unlink_file(sv, l, NAME_NEW_PART);
+	errno = e;
+	return fail_step(sv, l, suffix);
+}
+
 /* The sound frames become the segment, the log as it was is kept. */
 static enum outcome
 split_damaged(struct salvage *sv, const struct leftover *l, int fd, const struct look *look,
     const struct wire_handshake *borrowed)
 {
-	if (write_sound(sv, l, fd, borrowed) == -1) {
-		int e = errno;
-
-		unlink_file(sv, l, NAME_NEW_PART);
-		errno = e;
-		return fail_step(sv, l, NAME_NEW_PART);
-	}
+	if (write_sound(sv, l, fd, borrowed) == -1)
+		return drop_new_part(sv, l, NAME_NEW_PART);
 	if (keep_damaged(sv, l) == -1)
-		return fail_step(sv, l, NAME_DAMAGED);
+		return drop_new_part(sv, l, NAME_DAMAGED);
 	if (rename_file(sv, l, NAME_NEW_PART, NAME_EET_PART, true) == -1)
 		return fail_step(sv, l, NAME_NEW_PART);
 	say_damaged(sv, l, look->places);
@@ -869,7 +849,7 @@ keep_unreadable(struct salvage *sv, const struct leftover *l, bool has_handshake
 		fail_index(sv);
 		return DONE;
 	}
-	if (unlink_file(sv, l, NAME_EET_PART) == -1)
+	if (unlink_file(sv, l, NAME_WAV_PART) == -1 || unlink_file(sv, l, NAME_EET_PART) == -1)
 		return fail_step(sv, l, NAME_EET_PART);
 	note(sv, SPOOL_DAMAGE, part, "%s, kept as %s%s", why, damaged,
 	    has_handshake ? ""
@@ -903,6 +883,20 @@ remove_empty(struct salvage *sv, const struct leftover *l)
 	return remove_file(sv, l, NAME_EET_PART, "no whole frame in it");
 }
 
+/* Is a log too short for a frame, after the handshake if it begins like one? */
+static bool
+is_less_than_a_frame(int fd, uint64_t size)
+{
+	uint8_t magic[4], head[4];
+
+	if (size < WIRE_FRAME_HEADER_SIZE)
+		return true;
+	le32_store(magic, WIRE_MAGIC_HANDSHAKE);
+	return size < WIRE_HANDSHAKE_SIZE + WIRE_FRAME_HEADER_SIZE &&
+	    pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+	    memcmp(head, magic, sizeof head) == 0;
+}
+
 static enum outcome
 salvage_open_log(struct salvage *sv, const struct leftover *l, int fd)
 {
@@ -913,7 +907,7 @@ salvage_open_log(struct salvage *sv, const struct leftover *l, int fd)
 
 	if (zeros == -1 || look_at(fd, NULL, &look) == -1)
 		return fail_step(sv, l, NAME_EET_PART);
-	if (zeros == 1 || look.size < WIRE_HANDSHAKE_SIZE + WIRE_FRAME_HEADER_SIZE)
+	if (zeros == 1 || is_less_than_a_frame(fd, look.size))
 		return remove_empty(sv, l);
 	if (!look.has_handshake) {
 		if (!(borrows = borrow_handshake(sv, l, &borrowed)))
@@ -973,6 +967,8 @@ salvage_one(struct salvage *sv, struct leftover *l)
 			return fail_step(sv, l, NAME_NEW_PART);
 	} else if (l->has[NAME_NEW_PART]) {
 		/* Without links: the damaged one had been renamed, and it was to take its name. */
+		if (is_strange(sv, l, NAME_DAMAGED))
+			return DONE;
 		if (rename_file(sv, l, NAME_NEW_PART, NAME_EET_PART, false) == -1)
 			return fail_step(sv, l, NAME_NEW_PART);
 		l->has[NAME_EET_PART] = true;

@@ -77,6 +77,29 @@ kept() {
 	[ "$(index 'select(.event == "exec") | .state' | sort | uniq -c | tr -s ' \n' ' ')" = " 2 done 2 pending " ]
 }
 
+@test "upkeep: damage in the index is that line's: all others stay, and no command runs again" {
+	four_seconds | eet-rotate -q -t 1 --exec 'echo "$EET_NAME" >> ran' out > list
+	[ "$(wc -l < ran)" = 4 ]
+	lines=$(wc -l < out/index.jsonl)
+	# A zero byte in each line in turn.
+	at=0
+	while IFS= read -r line; do
+		if [[ $line == *'"state":"done"'* ]]; then # that command would run again
+			at=$((at + ${#line} + 1))
+			continue
+		fi
+		cp out/index.jsonl before
+		printf '\0' | dd of=out/index.jsonl bs=1 seek=$((at + ${#line} / 2)) conv=notrunc 2> dd.err
+		cp out/index.jsonl damaged
+		run -0 eet-rotate -q --exec 'echo "$EET_NAME" >> ran' out < /dev/null
+		cmp damaged out/index.jsonl
+		[ "$(wc -l < ran)" = 4 ]
+		cp before out/index.jsonl
+		at=$((at + ${#line} + 1))
+	done < <(head -n $((lines - 1)) out/index.jsonl)
+	[ "$at" -gt 3000 ]
+}
+
 @test "upkeep: --exec-jobs: so many at once" {
 	four_seconds > log
 	# Two would meet.

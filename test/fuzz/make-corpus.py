@@ -225,7 +225,7 @@ def talk(log):
 
 
 def folders():
-    """Directories: corpus/recovery."""
+    """Directories: corpus/salvage."""
     regular, link_out, link_in, fifo, folder, full, out2, in2, others, socket, index, strange = \
         range(12)
 
@@ -233,27 +233,27 @@ def folders():
         return bytes([what, choice, how, len(text)]) + text
 
     whole, torn, part, wav_part, eet, wav = 1 << 6, 2 << 2, 0, 1, 2, 3
-    save("recovery", "parts", b"\0" + entry(regular, 0, whole | part)
+    save("salvage", "parts", b"\0" + entry(regular, 0, whole | part)
          + entry(regular, 1, torn | part) + entry(regular, 3, part, b"nothing")
          + entry(regular, 0, wav_part, b"x"))
-    save("recovery", "strangers", b"\2" + entry(link_out, 0, part) + entry(fifo, 2, part)
+    save("salvage", "strangers", b"\2" + entry(link_out, 0, part) + entry(fifo, 2, part)
          + entry(folder, 4, eet) + entry(full, 6, wav_part) + entry(out2, 1, part)
          + entry(others, 3, torn | part) + entry(socket, 5, wav) + entry(link_in, 0x37, eet)
          + entry(strange, 0, torn, b"x" * 240 + b".eet.part"))
     # Those that were wrong once.
-    save("recovery", "one-name", b"\0" + entry(regular, 0, whole | eet) + entry(regular, 0, torn | part)
+    save("salvage", "one-name", b"\0" + entry(regular, 0, whole | eet) + entry(regular, 0, torn | part)
          + entry(regular, 2, whole | part))
-    save("recovery", "no-place", b"\0" + entry(regular, 0, whole | part) + entry(link_out, 0, wav_part)
+    save("salvage", "no-place", b"\0" + entry(regular, 0, whole | part) + entry(link_out, 0, wav_part)
          + entry(regular, 1, whole | eet) + entry(folder, 1, wav_part))
-    save("recovery", "keep", b"\6" + entry(folder, 0, eet) + entry(link_out, 2, eet)
+    save("salvage", "keep", b"\6" + entry(folder, 0, eet) + entry(link_out, 2, eet)
          + entry(regular, 4, whole | part) + entry(folder, 4, wav))
-    save("recovery", "renamed", b"\0" + entry(regular, 0, whole | part) + entry(in2, 0, eet)
+    save("salvage", "renamed", b"\0" + entry(regular, 0, whole | part) + entry(in2, 0, eet)
          + entry(regular, 1, wav_part, b"x") + entry(in2, 0x11, 4 | wav))
     name = "stream_7_20260131T101500.%03dZ_s1"
     lines = "".join('{"event":"%s","eet":"%s.eet","wav":null,"session":%d%s}\n' % what for what in (
         ("segment", name % 0, 1, ""), ("exec", name % 1, 2, ',"state":"pending"'),
         ("session", "", 4294967295, ""))) + '{"event":"segm'
-    save("recovery", "index", b"\6" + entry(regular, 0, torn | eet) + entry(regular, 2, torn | eet)
+    save("salvage", "index", b"\6" + entry(regular, 0, torn | eet) + entry(regular, 2, torn | eet)
          + entry(folder, 4, eet) + struct.pack("<BBBB", index, 0, 0x80, len(lines) // 16 + 1)
          + lines.encode().ljust((len(lines) // 16 + 1) * 16))
     save("seen", "lines", b"3 1800000000\n2 1790000000\n4294967296 253402300799\n")

@@ -1,8 +1,8 @@
 /*
  * A directory of whatever somebody put there.  The first byte: options; then entries, each of them
  * four bytes (what it is, its name, how it begins, how long its text is) and that text.  A spool
- * that opens it completes what is its own, once, and touches nothing else: not in the directory,
- * not behind a link.
+ * that opens it keeps every whole frame that an unfinished log holds, completes what is its own,
+ * once, and touches nothing else: not in the directory, not behind a link.
  */
 #include "fuzz.h"
 #include "log.h"
@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -135,7 +136,8 @@ find_place(void)
 static void
 make_name(uint8_t choice, uint8_t ending, char out[MAX_NAME])
 {
-	static const char *const endings[] = { ".eet.part", ".wav.part", ".eet", ".wav" };
+	static const char *const endings[] = { ".eet.part", ".wav.part", ".eet", ".wav",
+		".eet.part", ".eet.new.part", ".eet.damaged", ".line.part" };
 	struct name n = {
 		.stream_id = 7,
 		.session = choice & 1 ? 2 : 1,
@@ -144,7 +146,7 @@ make_name(uint8_t choice, uint8_t ending, char out[MAX_NAME])
 
 	if (choice & 8)
 		strcpy(n.tag, "a");
-	name_file(&n, endings[ending & 3], out);
+	name_file(&n, endings[ending & 7], out);
 }
 
 static void
@@ -251,15 +253,6 @@ by_name(struct found *f, size_t n, const char *name)
 	return NULL;
 }
 
-static struct found *
-by_inode(struct found *f, size_t n, ino_t ino)
-{
-	for (size_t i = 0; i < n; i++)
-		if (f[i].st.st_ino == ino && S_ISREG(f[i].st.st_mode))
-			return &f[i];
-	return NULL;
-}
-
 static bool
 same(const struct found *a, const struct found *b)
 {
@@ -272,111 +265,103 @@ static enum name_suffix
 kind_of(const struct found *f)
 {
 	struct name n;
-	size_t stem;
-	enum name_suffix suffix = name_suffix(f->name, &stem);
 
-	return suffix != NAME_NONE && name_parse(f->name, stem, &n) ? suffix : NAME_NONE;
-}
-
-/* May it be completed, cut or removed? */
-static bool
-is_ours(const struct found *f)
-{
-	return S_ISREG(f->st.st_mode) && f->st.st_uid == geteuid() && f->st.st_nlink == 1;
+	return name_read(f->name, &n);
 }
 
 /* The same name, ending otherwise; NULL if nothing has that. */
 static struct found *
-sibling(struct found *f, size_t n, const char *name, const char *extension)
+sibling(struct found *f, size_t n, const char *name, enum name_suffix suffix)
 {
-	char other[MAX_NAME + 16];
-	size_t stem;
+	char other[NAME_FILE_SIZE];
+	struct name parsed;
 
-	name_suffix(name, &stem);
-	snprintf(other, sizeof other, "%.*s%s", (int)stem, name, extension);
+	require(name_read(name, &parsed) != NAME_NONE);
+	name_file(&parsed, name_extension(suffix), other);
 	return by_name(f, n, other);
 }
 
-/* Whole frames of a frame log; a mux log has none. */
-static uint64_t
-frames_in(const struct found *f)
+static bool
+is_same_file(const struct found *a, const struct found *b)
 {
-	int fd = openat(inside, "frames", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	struct log_reader *r = log_new(fd, NULL);
-	struct log_record rec;
-	uint64_t n = 0;
-
-	require(unlinkat(inside, "frames", 0) == 0 && r != NULL);
-	require(pwrite(fd, f->content, (size_t)f->st.st_size, 0) == f->st.st_size);
-	while (log_get(r, &rec) != LOG_END)
-		n += rec.event == LOG_FRAME && !log_is_mux(r);
-	log_free(r);
-	close(fd);
-	return n;
+	return b != NULL && a->st.st_ino == b->st.st_ino;
 }
 
-/* The log of a segment that grew. */
-static void
-check_log(struct found *was, struct found *after, size_t n, bool wav_blocked)
+/* May it be completed, cut or removed? */
+static bool
+is_ours(const struct found *f, struct found *all, size_t n)
 {
-	struct found *is = by_inode(after, n, was->st.st_ino);
+	if (!S_ISREG(f->st.st_mode) || f->st.st_uid != geteuid())
+		return false;
+	if (f->st.st_nlink == 1)
+		return true;
+	return f->st.st_nlink == 2 && kind_of(f) >= NAME_EET_PART &&
+	    (is_same_file(f, sibling(all, n, f->name, NAME_EET)) ||
+		is_same_file(f, sibling(all, n, f->name, NAME_WAV)) ||
+		is_same_file(f, sibling(all, n, f->name, NAME_DAMAGED)));
+}
 
-	if (is == NULL) {
-		require(removing || frames_in(was) == 0);
-		return;
+/* Is a frame of the sound log somewhere in a regular file? */
+static bool
+is_kept(const struct found *f, size_t n, const uint8_t *frame)
+{
+	for (size_t i = 0; i < n; i++)
+		if (f[i].content != NULL &&
+		    memmem(f[i].content, (size_t)f[i].st.st_size, frame,
+			WIRE_FRAME_HEADER_SIZE + 8) != NULL)
+			return true;
+	return false;
+}
+
+/* Nothing that holds a whole frame is cut off or deleted. */
+static void
+check_frames(const struct found *was, const struct found *after, size_t n)
+{
+	for (size_t i = 0; i < 6; i++) {
+		const uint8_t *frame =
+		    sound + WIRE_HANDSHAKE_SIZE + i * (WIRE_FRAME_HEADER_SIZE + 8);
+
+		require(!is_kept(was, 1, frame) || is_kept(after, n, frame));
 	}
-	require(is->st.st_size <= was->st.st_size);
-	require(memcmp(is->content, was->content, (size_t)is->st.st_size) == 0);
-	require(frames_in(is) == frames_in(was));
-	/* It waits for the place of its WAV. */
-	require(wav_blocked ? strcmp(is->name, was->name) == 0 : kind_of(is) == NAME_EET);
+}
+
+/* Lines of the index are never rewritten; a torn end is cut off. */
+static void
+check_index(const struct found *was, const struct found *is)
+{
+	const uint8_t *nl = memrchr(was->content, '\n', (size_t)was->st.st_size);
+	size_t whole = nl != NULL ? (size_t)(nl + 1 - was->content) : 0;
+
+	require(is != NULL && (size_t)is->st.st_size >= whole);
+	require(memcmp(is->content, was->content, whole) == 0);
 }
 
 static void
-check(struct found *before, size_t n_before, struct found *after, size_t n_after, bool wav)
+check(struct found *before, size_t n_before, struct found *after, size_t n_after)
 {
 	for (size_t i = 0; i < n_before; i++) {
-		struct found *was = &before[i], *is = by_name(after, n_after, was->name), *part;
+		struct found *was = &before[i], *is = by_name(after, n_after, was->name);
 		enum name_suffix kind = kind_of(was);
-		bool two_names = (kind == NAME_EET_PART || kind == NAME_WAV_PART) &&
-		    (part = sibling(before, n_before, was->name,
-			 kind == NAME_EET_PART ? ".eet" : ".wav")) != NULL &&
-		    part->st.st_ino == was->st.st_ino;
 
-		if (strcmp(was->name, "index.jsonl") == 0) {
-			size_t size = (size_t)was->st.st_size;
-			const uint8_t *zero = memchr(was->content, '\0', size), *nl;
-			size_t whole = zero != NULL ? (size_t)(zero - was->content) : size;
-
-			nl = memrchr(was->content, '\n', whole);
-			whole = nl != NULL ? (size_t)(nl + 1 - was->content) : 0;
-			require(is != NULL && (size_t)is->st.st_size >= whole);
-			require(memcmp(is->content, was->content, whole) == 0);
-		} else if (two_names) { /* a rename that was interrupted */
-			require(is == NULL ||
-			    (wav && kind == NAME_EET_PART && same(was, is) &&
-				sibling(after, n_after, was->name, ".wav.part") != NULL));
-		} else if (removing && is == NULL && S_ISREG(was->st.st_mode) &&
-		    was->st.st_uid == geteuid() && (kind == NAME_EET || kind == NAME_WAV)) {
-			require(sibling(after, n_after, was->name, ".eet") == NULL);
-		} else if (!is_ours(was) || kind == NAME_NONE || kind == NAME_EET ||
-		    kind == NAME_WAV) {
-			require(same(was, is));
-		} else if (kind == NAME_EET_PART) {
-			part = sibling(after, n_after, was->name, ".wav.part");
-			check_log(was, after, n_after, wav && part != NULL);
-		}
+		if (strcmp(was->name, "index.jsonl") == 0)
+			check_index(was, is);
+		else if (strcmp(was->name, ".next") == 0 || strcmp(was->name, ".seen") == 0)
+			continue;
+		else if (kind >= NAME_EET_PART && is_ours(was, before, n_before)) {
+			if (!removing && kind == NAME_EET_PART)
+				check_frames(was, after, n_after);
+		} else if (!removing || kind == NAME_NONE || !S_ISREG(was->st.st_mode) ||
+		    was->st.st_uid != geteuid())
+			require(same(was, is)); /* a name that was freed may be used again */
 	}
 	for (size_t i = 0; i < n_after; i++) {
 		struct found *is = &after[i];
 		enum name_suffix kind = kind_of(is);
 
-		/* What was made is one of three things. */
 		if (by_name(before, n_before, is->name) == NULL)
-			require(strcmp(is->name, "index.jsonl") == 0 || kind == NAME_EET ||
-			    (wav && kind == NAME_WAV));
-		if (is_ours(is) && kind == NAME_WAV_PART)
-			require(false);
+			require(kind == NAME_EET || kind == NAME_WAV || kind == NAME_DAMAGED ||
+			    strcmp(is->name, "index.jsonl") == 0 ||
+			    strcmp(is->name, ".next") == 0 || strcmp(is->name, ".seen") == 0);
 	}
 }
 
@@ -386,10 +371,11 @@ note(void *arg, const struct spool_report *r)
 	(void)arg;
 	if (r->kind == SPOOL_SEGMENT)
 		recovered = true;
-	else
+	else if (r->text != NULL)
 		require(strncmp(r->text, spool_path, strlen(spool_path)) == 0);
 }
 
+/* Open it, and wait until all that is left over is completed. */
 static void
 open_spool(const struct spool_options *o)
 {
@@ -397,8 +383,9 @@ open_spool(const struct spool_options *o)
 	struct spool *sp = spool_open(spool_path, o, text);
 
 	require(sp != NULL);
-	if (removing)
-		spool_reap(sp);
+	while (spool_reap(sp) == 0)
+		poll(&(struct pollfd){ .fd = spool_fd(sp), .events = POLLIN }, 1, 1000);
+	require(spool_reap(sp) == 1);
 	spool_close(sp);
 }
 
@@ -429,7 +416,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n_before = look(inside, before);
 	open_spool(&o);
 	n_after = look(inside, after);
-	check(before, n_before, after, n_after, o.wav);
+	check(before, n_before, after, n_after);
 
 	/* Once is enough, unless what was removed has made something else recoverable. */
 	if (!removing) {
