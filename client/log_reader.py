@@ -75,6 +75,20 @@ class Format:
         return n if length > 0 and length in full else max(0, min(n, short))
 
 
+class UnknownFormat:
+    """That of a take whose handshake is damaged: its frames are known from their headers only."""
+
+    MAX_PAYLOAD = 2 * eet_wire.MAX_CHANNELS * eet_wire.MAX_FRAME_SAMPLES
+
+    @classmethod
+    def check(cls, magic, length):
+        """Raise ValueError if no format has frames with this magic and so long a payload."""
+        if magic not in eet_wire.FRAME_MAGIC.values():
+            raise ValueError(f"magic 0x{magic:08X}, expected a frame's or a handshake's")
+        if length > cls.MAX_PAYLOAD:
+            raise ValueError(f"frame length {length}, at most {cls.MAX_PAYLOAD}")
+
+
 class Record:
     """A handshake (kind OPEN), a frame (FRAME), the end of a session (CLOSE), or None: damage.
 
@@ -162,27 +176,31 @@ class LogParser:
             message = self._take(eet_wire.HANDSHAKE_SIZE)
             if message is None:
                 return None
-            try:
-                format = Format(message)
-            except ValueError as error:
-                return self._end(str(error))
             self._takes += 1
-            self._open = {self._takes: format}
-            record = Record(OPEN, self._takes, None, message, format, self._offset + self._at)
+            self._open = {self._takes: None}
+            try:
+                format = self._open[self._takes] = Format(message)
+            except ValueError as error:
+                record = self._damage(str(error))
+            else:
+                record = self._sound(OPEN, message, format)
         elif not self._open:
             return self._end(f"magic 0x{magic:08X}, expected a handshake's or a log's")
         else:
             format = self._open[self._takes]
             try:
-                format.check(magic, length)
+                (format or UnknownFormat).check(magic, length)
             except ValueError as error:
                 return self._end(str(error))
             message = self._take(PREFIX_SIZE + length)
             if message is None:
                 return None
-            record = Record(FRAME, self._takes, None, message, format, self._offset + self._at)
+            record = self._sound(FRAME, message, format) if format else Record(0)
         self._at += len(message)
         return record
+
+    def _sound(self, kind, message, format):
+        return Record(kind, self._takes, None, message, format, self._offset + self._at)
 
     # --- mux logs ---
 

@@ -145,6 +145,22 @@ def test_damage_has_its_offset(data, offset, text):
     assert (damage.kind, damage.offset, damage.text) == (None, offset, text)
 
 
+def test_frames_of_a_damaged_handshake_are_skipped_with_it():
+    """They are given neither to the take before nor reading ends: the next handshake is a take."""
+    first, last = handshake(1) + frame(0), handshake(3, n=80) + frame(7, bytes(160))
+    data = (first + handshake(2, rate=0) + frame(1, bytes(7)) + frame(2, b"", 0x41445046) + last)
+    for size in (1, len(data)):
+        records = parse(data, size)
+        assert [(r.kind, r.session) for r in records] == [(1, 1), (2, 1), (None, 0), (1, 3), (2, 3)]
+        assert records[2].offset == len(first)
+        assert b"".join(r.message for r in records) == first + last
+    # What is no frame of any format ends the reading there.
+    for end in (b"XXXXXXXXXXXX", struct.pack("<III", 0x464D4350, 1 << 24, 1)):
+        records = parse(first + handshake(2, channels=0) + frame(1) + end + last)
+        assert [r.offset for r in records if r.kind is None] == [364, 728]
+        assert records[-1].kind is None
+
+
 def test_samples_in_a_frame():
     def samples(length, **options):
         return log_reader.Format(handshake(**options)).samples(length)
