@@ -174,6 +174,24 @@ adpcm_block_samples(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t le
 	return samples < n ? (uint32_t)samples : n;
 }
 
+enum adpcm_layout
+adpcm_block_likely(unsigned ch, uint32_t n, size_t length)
+{
+	enum adpcm_layout likely = ADPCM_STATE;
+	uint32_t samples, most = 0;
+	int i;
+
+	for (i = 0; i < ADPCM_LAYOUTS; i++) {
+		if (!adpcm_block_full((enum adpcm_layout)i, ch, n, length))
+			continue;
+		samples = adpcm_block_samples((enum adpcm_layout)i, ch, n, length);
+		if (samples > most)
+			likely = (enum adpcm_layout)i;
+		most = samples > most ? samples : most;
+	}
+	return likely;
+}
+
 /* A channel's header; false if its index is impossible, and was taken as 88. */
 static bool
 load_header(enum adpcm_layout layout, const uint8_t *p, struct adpcm_state *o)
@@ -481,6 +499,7 @@ remember(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t lengt
 	s->have_previous = true;
 	s->previous_seq = seq;
 	s->previous_header = length >= HEADER_SIZE * (size_t)s->ch;
+	s->previous_zero = is_zero(block, length);
 	s->dropped_code = drops_code(s->n, length);
 	if (!s->previous_header)
 		return;
@@ -488,7 +507,7 @@ remember(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t lengt
 		codes = codes_of(chained[i], adpcm_block_samples(chained[i], s->ch, s->n, length));
 		for (c = 0; c < s->ch; c++)
 			load_header(chained[i], block + HEADER_SIZE * c, &s->after[chained[i]][c]);
-		if (!is_zero(block, length))
+		if (!s->previous_zero)
 			decode_codes(s->ch, block + HEADER_SIZE * s->ch, codes,
 			    high_first(chained[i]), s->after[chained[i]], heard, 0);
 	}
@@ -567,8 +586,12 @@ final(const struct adpcm_sniff *s)
 bool
 adpcm_sniff_add(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t length)
 {
+	bool pair = s->have_previous && length > 0 && seq == s->previous_seq + 1;
+
 	if (final(s))
 		return false;
+	if (s->have_previous && !pair && !s->previous_zero)
+		s->unsettled = true;
 	if (length == 0) {
 		s->have_previous = false;
 		return true;
@@ -577,7 +600,7 @@ adpcm_sniff_add(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_
 		count_lengths(s, block, length);
 	if (s->pairs < SNIFF_PAIRS) {
 		s->silent = false;
-		if (s->have_previous && seq == s->previous_seq + 1)
+		if (pair)
 			look_at_pair(s, block, length >= HEADER_SIZE * (size_t)s->ch);
 		remember(s, seq, block, length);
 	}
@@ -587,7 +610,7 @@ adpcm_sniff_add(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_
 bool
 adpcm_sniff_silent(const struct adpcm_sniff *s)
 {
-	return s->silent;
+	return s->silent && !s->unsettled;
 }
 
 struct adpcm_verdict

@@ -61,6 +61,12 @@ uint32_t adpcm_block_samples(enum adpcm_layout layout, unsigned ch, uint32_t n, 
 bool adpcm_block_full(enum adpcm_layout layout, unsigned ch, uint32_t n, size_t length);
 
 /*
+ * The likeliest layout of a block of which nothing but its length is known: of those in which it is
+ * a full one the first that gives it the most samples (others lack a code), else ADPCM_STATE.
+ */
+enum adpcm_layout adpcm_block_likely(unsigned ch, uint32_t n, size_t length);
+
+/*
  * Decode a block into out[0 .. ch * returned), returned = adpcm_block_samples().
  * state[0..ch): read by ADPCM_BARE (start with zeros), and left as the decoder's state
  * after the last sample by all; unchanged when nothing was decoded.
@@ -119,10 +125,13 @@ struct adpcm_sniff {
 	bool have_previous; /* there was a frame before, and it had a payload */
 	uint32_t previous_seq;
 	bool previous_header; /* it was long enough for its header */
+	bool previous_zero;   /* it was all zeros, which sound the same in every layout */
 	bool dropped_code;    /* with the high nibble first it may lack its last code */
 	/* Where each layout's decoder ended it. */
 	struct adpcm_state after[ADPCM_LAYOUTS][ADPCM_MAX_CHANNELS];
-	bool silent;    /* the last frame closed a leading pair that all layouts fit */
+	bool
+	    unsettled; /* no block follows one with sound in it, which each layout hears otherwise */
+	bool silent;   /* the last frame closed a leading pair that all layouts fit */
 	uint32_t pairs; /* looked at, after the leading silence; at most 63 */
 	uint32_t counted;
 	uint32_t fits[ADPCM_LAYOUTS];
@@ -144,9 +153,9 @@ void adpcm_sniff_init(struct adpcm_sniff *s, unsigned ch, uint32_t n);
 bool adpcm_sniff_add(struct adpcm_sniff *s, uint32_t seq, const uint8_t *block, size_t length);
 
 /*
- * True while every pair of blocks so far said nothing, and the frame just added closed such a pair
- * (silence): a reader that can't wait may decode the frames before it as ADPCM_STATE.  In the
- * frame itself sound may begin.
+ * True while every pair of blocks so far said nothing, no block but zeros lacked the one that would
+ * make a pair with it, and the frame just added closed a pair (silence): a reader that can't wait may decode the frames before it as adpcm_block_likely()
+ * says, which gives each full one all its samples.  In the frame itself sound may begin.
  */
 bool adpcm_sniff_silent(const struct adpcm_sniff *s);
 

@@ -182,6 +182,27 @@ right_layouts() {
 	done
 }
 
+@test "layouts: leading silence is as long from a pipe as from a file, and no sound is taken for it" {
+	local form n file
+
+	sox "$EET_ROOT/data/speech_8k.wav" padded.wav pad 2 0
+	for form in bare:160 padded:505 state:160 state-high:160; do
+		n=${form#*:}
+		"$logs" "${form%:*}" padded.wav n="$n" id=1 > "${form%:*}.eet"
+	done
+	# In the silence one block of sound, of which the next one that is there says nothing.
+	{
+		head -c $((32 + 4 * 96 + 16)) "$EET_ROOT/data/logs/layout-dvi4.eet"
+		head -c 80 /dev/zero | tr '\0' w
+		tail -c +$((32 + 6 * 96 + 1)) "$EET_ROOT/data/logs/layout-dvi4.eet"
+	} > one.eet
+	for file in *.eet; do
+		eet-wav -q -o file.wav "$file"
+		cat "$file" | eet-wav -q | tail -c +45 | cmp - <("$logs" wav file.wav)
+		cat "$file" | eet-adpcm -q -d --raw | cmp - <("$logs" wav file.wav)
+	done
+}
+
 @test "layouts: a segment of one WAV block keeps its first sample" {
 	"$logs" padded "$EET_ROOT/data/speech_8k.wav" n=65 id=1 | head -c $((32 + 12 + 36)) > one.eet
 	eet-rotate -q out < one.eet

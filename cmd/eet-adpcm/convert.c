@@ -132,6 +132,17 @@ damaged_block(struct convert *c, const struct event *ev)
 	set_status(c, CLI_EDATA);
 }
 
+/* The layout of a stream's blocks; of silence that does not wait for it, what the block's length says. */
+static enum adpcm_layout
+layout_of(const struct event *ev)
+{
+	const struct session *s = ev->session;
+
+	if (s->sniff == NULL)
+		return s->verdict.layout;
+	return adpcm_block_likely(s->format.channels, s->format.frame_samples, ev->payload);
+}
+
 /* A frame's samples, into c->pcm.  Returns how many per channel. */
 static uint32_t
 to_samples(struct convert *c, const struct event *ev)
@@ -152,7 +163,7 @@ to_samples(struct convert *c, const struct event *ev)
 	if (ev->step == STREAM_RESTART)
 		memset(s->carry, 0, sizeof s->carry);
 	memcpy(aside, s->carry, sizeof aside);
-	n = adpcm_decode(s->verdict.layout, h->channels, h->frame_samples, payload, ev->payload,
+	n = adpcm_decode(layout_of(ev), h->channels, h->frame_samples, payload, ev->payload,
 	    ev->step == STREAM_REPEAT ? aside : s->carry, c->pcm, &damaged);
 	if (damaged)
 		damaged_block(c, ev);
@@ -167,7 +178,7 @@ record_frame(struct convert *c, const struct event *ev)
 	const struct wire_frame f = { ev->seq, ev->payload,
 		ev->bytes + (ev->length - ev->payload) };
 	bool damaged;
-	int status = recording_frame(&c->recording, s->number, &s->format, s->verdict.layout, &f,
+	int status = recording_frame(&c->recording, s->number, &s->format, layout_of(ev), &f,
 	    ev->offset, c->pcm, &damaged);
 
 	if (damaged)

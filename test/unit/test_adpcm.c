@@ -1451,6 +1451,64 @@ when_it_is_final(void **state)
 	}
 }
 
+/* What follows sound without a frame between them, or with one that is empty, settles nothing. */
+static void
+sound_without_a_pair_is_no_silence(void **state)
+{
+	static const uint8_t zeros[12], sound[12] = { 0, 0, 0, 0, 0x77, 0x77 };
+	struct adpcm_sniff s;
+	int empty;
+
+	(void)state;
+	for (empty = 0; empty < 2; empty++) {
+		adpcm_sniff_init(&s, 1, N);
+		assert_true(adpcm_sniff_add(&s, 0, zeros, 12));
+		assert_true(adpcm_sniff_add(&s, 1, sound, 12));
+		assert_true(adpcm_sniff_silent(&s)); /* block 0 is */
+		if (empty) {
+			assert_true(adpcm_sniff_add(&s, 2, zeros, 0));
+			assert_false(adpcm_sniff_silent(&s));
+		}
+		assert_true(adpcm_sniff_add(&s, 3, zeros, 12));
+		assert_true(adpcm_sniff_add(&s, 4, zeros, 12));
+		assert_false(adpcm_sniff_silent(&s));
+	}
+}
+
+/* What a block alone says of its layout, so that a full one has all its samples. */
+static void
+the_likeliest_layout_of_a_block(void **state)
+{
+	static const struct {
+		unsigned ch;
+		uint32_t n;
+		size_t length;
+		enum adpcm_layout layout;
+		uint32_t samples;
+	} some[] = {
+		{ 1, 160, 84, ADPCM_STATE, 160 },
+		{ 1, 160, 80, ADPCM_BARE, 160 },
+		{ 1, 160, 44, ADPCM_STATE, 80 },
+		{ 1, 505, 256, ADPCM_WAV, 505 },
+		{ 1, 505, 257, ADPCM_STATE, 505 },
+		{ 1, 441, 224, ADPCM_WAV, 441 },
+		{ 1, 443, 225, ADPCM_STATE_HIGH, 442 },
+		{ 2, 505, 512, ADPCM_WAV, 505 },
+		{ 2, 160, 168, ADPCM_STATE, 160 },
+		{ 1, 160, 0, ADPCM_STATE, 0 },
+	};
+	enum adpcm_layout likely;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(some); i++) {
+		likely = adpcm_block_likely(some[i].ch, some[i].n, some[i].length);
+		assert_int_equal(likely, some[i].layout);
+		assert_int_equal(adpcm_block_samples(likely, some[i].ch, some[i].n, some[i].length),
+		    some[i].samples);
+	}
+}
+
 /* A reader of a pipe learns how far there is nothing but silence. */
 static void
 silence_is_known(void **state)
@@ -1510,6 +1568,8 @@ main(void)
 		cmocka_unit_test(by_length),
 		cmocka_unit_test(when_it_is_final),
 		cmocka_unit_test(silence_is_known),
+		cmocka_unit_test(sound_without_a_pair_is_no_silence),
+		cmocka_unit_test(the_likeliest_layout_of_a_block),
 	};
 
 	return cmocka_run_group_tests_name("adpcm", tests, NULL, NULL);
