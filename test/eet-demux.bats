@@ -741,9 +741,9 @@ one_is_slow() {
 	mkfifo pipe
 	in=pipe spawn demux eet-demux
 	exec 7> pipe
-	head -c 88 log >&7
+	head -c 112 log >&7 # OPEN, and of the next one its time, without which that of the first is doubtful
 	wait_for size demux.out 88
-	head -c 500 log | tail -c +89 >&7
+	head -c 500 log | tail -c +113 >&7
 	whole=$((88 + 24 + 32 + 356))
 	wait_for size demux.out $whole
 	tail -c +501 log >&7
@@ -788,7 +788,7 @@ one_is_slow() {
 	in=pipe out=to spawn demux eet-demux
 	exec 7> pipe
 	exec 8< to
-	three_streams | head -c 88 >&7
+	three_streams | head -c 112 >&7
 	head -c 88 <&8 > /dev/null
 	exec 8<&-
 	finish demux
@@ -835,7 +835,7 @@ one_is_slow() {
 	mkfifo pipe
 	in=pipe spawn demux eet-demux -d out - other.log
 	exec 7> pipe
-	head -c 88 log >&7
+	head -c 112 log >&7 # OPEN, and the time of the next one
 	wait_for size out/stream_7_kitchen_20260131T101500.000Z_s1.eet 32
 	kill "$pid"
 	wait_for taken "$pid"
@@ -855,7 +855,7 @@ one_is_slow() {
 	exec 7> pipe
 	out=to spawn output eet-demux log
 	exec 8< to
-	three_streams | head -c 88 >&7
+	three_streams | head -c 112 >&7
 	wait_for size input.out 88
 	wait_for waits "${pids[output]}"
 	began=${EPOCHREALTIME/./}
@@ -892,12 +892,12 @@ one_is_slow() {
 	in=pipe spawn demux env --ignore-signal=HUP eet-demux -q \
 		--filter 'kill -HUP $$; cat > $EET_SESSION'
 	exec 7> pipe
-	head -c 88 log >&7
+	head -c 112 log >&7
 	wait_for size 1 32
 	kill -HUP "$pid"
 	kill -HUP "$pid"
 	wait_for taken "$pid"
-	tail -c +89 log >&7
+	tail -c +113 log >&7
 	exec 7>&-
 	finish demux
 	[ "$status" = 0 ]
