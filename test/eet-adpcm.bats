@@ -607,6 +607,21 @@ sizes() {
 	cmp a.wav b.wav
 }
 
+@test "adpcm: what follows a recording has no say in its layout" {
+	local before command
+
+	head -c $((32 + 80 * 96)) "$golden/layout-state-high.eet" > first
+	# A take of another stream and format before it, which has no frames.
+	head -c 32 "$golden/sine_adpcm.eet" > none
+	for before in /dev/null none; do
+		cat $before first "$golden/layout-dvi4.eet" > two.eet
+		for command in "eet-adpcm -q -d --raw two.eet" "eet-adpcm -q -d --raw < <(cat two.eet)"; do
+			run -2 bash -c "$command > out 2> err"
+			cmp out <(eet-adpcm -q -d --raw first)
+		done
+	done
+}
+
 @test "adpcm: samples are of one stream, joined from segments" {
 	eet-rotate -q -s 1000 parts < "$golden/gap.eet" > list
 	[ "$(grep -c 'eet$' list)" -ge 3 ]

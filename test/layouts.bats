@@ -198,8 +198,8 @@ right_layouts() {
 	} > one.eet
 	for file in *.eet; do
 		eet-wav -q -o file.wav "$file"
-		cat "$file" | eet-wav -q | tail -c +45 | cmp - <("$logs" wav file.wav)
-		cat "$file" | eet-adpcm -q -d --raw | cmp - <("$logs" wav file.wav)
+		eet-wav -q < <(cat "$file") | tail -c +45 | cmp - <("$logs" wav file.wav)
+		eet-adpcm -q -d --raw < <(cat "$file") | cmp - <("$logs" wav file.wav)
 	done
 }
 

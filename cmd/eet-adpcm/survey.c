@@ -25,11 +25,7 @@ begin(struct survey *v, struct log_session *s)
 		v->size = size;
 	}
 	v->verdicts[v->n] = (struct adpcm_verdict){ ADPCM_STATE, ADPCM_GIVEN, false };
-	if (s->format.codec == WIRE_ADPCM && v->joined) {
-		if (!v->sniffing)
-			adpcm_sniff_init(&v->sniff, s->format.channels, s->format.frame_samples);
-		v->sniffing = true;
-	} else if (s->format.codec == WIRE_ADPCM) {
+	if (s->format.codec == WIRE_ADPCM && !v->joined) {
 		if ((c = s->user = malloc(sizeof *c)) == NULL)
 			return false;
 		c->number = v->n;
@@ -49,12 +45,18 @@ decide(struct survey *v, struct log_session *s)
 	s->user = NULL;
 }
 
-/* A frame of a recording; one of another format is none of it, as will be reported. */
+/* A frame of a recording; with one of another stream it is over, as will be reported. */
 static void
 take_joined(struct survey *v, const struct wire_handshake *h, const struct wire_frame *f)
 {
-	if (v->sniffing && h->codec == WIRE_ADPCM && h->channels == v->sniff.ch &&
-	    h->frame_samples == v->sniff.n)
+	if (!v->sniffing) {
+		v->sniffing = true;
+		v->format = *h;
+		adpcm_sniff_init(&v->sniff, h->channels, h->frame_samples);
+	}
+	v->over =
+	    v->over || h->stream_id != v->format.stream_id || !wire_same_format(h, &v->format);
+	if (!v->over && h->codec == WIRE_ADPCM)
 		adpcm_sniff_add(&v->sniff, f->seq, f->payload, f->length);
 }
 
