@@ -206,17 +206,20 @@ each_line(const char *line, void (*fn)(void *arg, const struct index_item *item)
 	fn(arg, &item);
 }
 
-/* Does text[0..len) hold a whole line of a completed segment with that key?  whole: it begins a line. */
+/*
+ * Does text[0..len) hold a whole line of a completed segment that begins with start?  whole: text begins
+ * a line.  One with zeros in it is damaged, and may be the end of another.
+ */
 static bool
-holds(const char *text, size_t len, bool whole, const char *key)
+holds(const char *text, size_t len, bool whole, const char *start)
 {
 	static const char complete[] = "\"error\":null";
-	const char *end = text + len, *p = text, *start, *stop;
+	const char *end = text + len, *p = text, *stop;
 
-	for (; (p = memmem(p, (size_t)(end - p), key, strlen(key))) != NULL; p++) {
-		start = memrchr(text, '\n', (size_t)(p - text));
+	for (; (p = memmem(p, (size_t)(end - p), start, strlen(start))) != NULL; p++) {
 		stop = memchr(p, '\n', (size_t)(end - p));
-		if ((start != NULL || whole) && stop != NULL &&
+		if ((p > text ? p[-1] == '\n' : whole) && stop != NULL &&
+		    memchr(p, '\0', (size_t)(stop - p)) == NULL &&
 		    memmem(p, (size_t)(stop - p), complete, sizeof complete - 1) != NULL)
 			return true;
 	}
@@ -226,17 +229,17 @@ holds(const char *text, size_t len, bool whole, const char *key)
 int
 index_has(int fd, const char *eet)
 {
-	char buf[8 * INDEX_LINE], key[NAME_FILE_SIZE + sizeof "\"eet\":\"\""];
+	char buf[8 * INDEX_LINE], start[NAME_FILE_SIZE + 64];
 	off_t end = lseek(fd, 0, SEEK_END);
 
-	snprintf(key, sizeof key, "\"eet\":\"%s\"", eet);
+	snprintf(start, sizeof start, "{\"event\":\"segment\",\"eet\":\"%s\"", eet);
 	while (end > 0) {
 		off_t at = end > (off_t)sizeof buf ? end - (off_t)sizeof buf : 0;
 		ssize_t n = pread(fd, buf, (size_t)(end - at), at);
 
 		if (n == -1)
 			return -1;
-		if (holds(buf, (size_t)n, at == 0, key))
+		if (holds(buf, (size_t)n, at == 0, start))
 			return 1;
 		/* A line that begins before this piece lies whole in the next. */
 		end = at > 0 ? at + INDEX_LINE : 0;

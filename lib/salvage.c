@@ -674,12 +674,49 @@ is_strange(struct salvage *sv, const struct leftover *l, enum name_suffix suffix
 	return true;
 }
 
+static int
+sync_file(struct salvage *sv, const struct leftover *l, enum name_suffix suffix)
+{
+	char file[NAME_FILE_SIZE];
+	int fd, status, e;
+
+	file_of(l, suffix, file);
+	if ((fd = openat(sv->dir->fd, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) == -1)
+		return errno == ENOENT ? 0 : -1;
+	status = fdio_sync(fd);
+	e = errno;
+	close(fd);
+	errno = e;
+	return status;
+}
+
+/*
+ * A run that was killed may have written the line, or placed the files, and not synced them: that they can
+ * be read does not say that they are on the disk.  0, or -1 with errno and *what.
+ */
+static int
+sync_listed(struct salvage *sv, const struct leftover *l, enum name_suffix *what)
+{
+	static const enum name_suffix placed[] = { NAME_EET, NAME_WAV };
+
+	for (size_t i = 0; sv->dir->sync && i < sizeof placed / sizeof placed[0]; i++)
+		if (sync_file(sv, l, *what = placed[i]) == -1)
+			return -1;
+	*what = NAME_EET_PART;
+	return !sv->dir->sync ||
+		((sv->dir->next == -1 || fdio_datasync(sv->dir->next) == 0) &&
+		    fdio_sync_dir(sv->dir->fd) == 0 && fdio_datasync(sv->index) == 0)
+	    ? 0
+	    : -1;
+}
+
 /* The log has its final name: what is missing of completing it is done. */
 static enum outcome
 go_on_completing(struct salvage *sv, const struct leftover *l, uint64_t bytes, bool renamed)
 {
 	struct segment s = { .name = l->name, .is_renamed = renamed };
 	char eet[NAME_FILE_SIZE], failed[SEGMENT_PATH];
+	enum name_suffix what;
 	int listed;
 
 	file_of(l, NAME_EET, eet);
@@ -693,6 +730,8 @@ go_on_completing(struct salvage *sv, const struct leftover *l, uint64_t bytes, b
 		queue(sv, l, bytes, count_places(sv, l, log), renamed);
 		return DONE;
 	}
+	if (sync_listed(sv, l, &what) == -1)
+		return fail_step(sv, l, what);
 	if (segment_finish(sv->dir, &s, failed) == -1)
 		return fail_step(sv, l, renamed ? NAME_LINE_PART : NAME_EET_PART);
 	upkeep_found(sv->upkeep, &l->name);
@@ -924,6 +963,32 @@ salvage_open_log(struct salvage *sv, const struct leftover *l, int fd)
 	return complete_sound(sv, l, fd, &look);
 }
 
+/* Of files that were not synced, a power cut can leave the final name without all data. */
+static enum outcome
+salvage_linked_log(struct salvage *sv, const struct leftover *l, int fd, uint64_t bytes)
+{
+	char eet[NAME_FILE_SIZE];
+	struct look look;
+	struct stat wav;
+	int listed;
+
+	file_of(l, NAME_EET, eet);
+	if ((listed = index_has(sv->index, eet)) == -1) {
+		fail_index(sv);
+		return DONE;
+	}
+	if (listed == 0 && look_at(fd, NULL, &look) == -1)
+		return fail_step(sv, l, NAME_EET_PART);
+	if (listed == 1 || (look.frames > 0 && look.places == 0 && look.end == look.size))
+		return go_on_completing(sv, l, bytes, false);
+	if (segment_has(sv->dir, &l->name, NAME_WAV, &wav) &&
+	    is_same_file(sv, l, NAME_WAV_PART, &wav) && unlink_file(sv, l, NAME_WAV) == -1)
+		return fail_step(sv, l, NAME_WAV);
+	if (unlink_file(sv, l, NAME_EET) == -1)
+		return fail_step(sv, l, NAME_EET);
+	return salvage_open_log(sv, l, fd);
+}
+
 static enum outcome
 salvage_log(struct salvage *sv, const struct leftover *l)
 {
@@ -934,7 +999,7 @@ salvage_log(struct salvage *sv, const struct leftover *l)
 	if ((fd = open_log(sv, l, NAME_EET_PART, &st)) == -1)
 		return DONE;
 	if (is_same_file(sv, l, NAME_EET, &st))
-		o = go_on_completing(sv, l, (uint64_t)st.st_size, false);
+		o = salvage_linked_log(sv, l, fd, (uint64_t)st.st_size);
 	else
 		o = salvage_open_log(sv, l, fd);
 	close(fd);

@@ -320,7 +320,21 @@ is_taken(const struct segment_dir *d, const struct name *n)
 	return false;
 }
 
-/* Give all its files the next free name.  The log is the last: by it a start finds the others. */
+/* Are both names of one file? */
+static bool
+is_linked(const struct segment_dir *d, const struct name *n, enum name_suffix part,
+    enum name_suffix whole)
+{
+	struct stat p, w;
+
+	return segment_has(d, n, part, &p) && segment_has(d, n, whole, &w) &&
+	    p.st_dev == w.st_dev && p.st_ino == w.st_ino;
+}
+
+/*
+ * Give all its files the next free name, instead of the final one that its log may have by now.  The
+ * log is the last: by it a start finds the others.
+ */
 static int
 move_on(const struct segment_dir *d, struct segment *s)
 {
@@ -334,6 +348,8 @@ move_on(const struct segment_dir *d, struct segment *s)
 		return -1;
 	}
 	if (remove_file(d, &s->name, NAME_LINE_PART) == -1 ||
+	    (is_linked(d, &s->name, NAME_EET_PART, NAME_EET) &&
+		remove_file(d, &s->name, NAME_EET) == -1) ||
 	    (places_wav(s) && move(d, &s->name, NAME_WAV_PART, &n, NAME_WAV_PART) == -1) ||
 	    (s->has_damaged && move(d, &s->name, NAME_DAMAGED, &n, NAME_DAMAGED) == -1) ||
 	    move(d, &s->name, NAME_EET_PART, &n, NAME_EET_PART) == -1)
@@ -348,11 +364,8 @@ is_foreign(const struct segment_dir *d, const struct name *n, enum name_suffix p
     enum name_suffix whole, bool same)
 {
 	char a[NAME_FILE_SIZE], b[NAME_FILE_SIZE];
-	struct stat p, w;
 
-	if (!segment_has(d, n, whole, &w))
-		return false;
-	if (segment_has(d, n, part, &p) && p.st_dev == w.st_dev && p.st_ino == w.st_ino)
+	if (!segment_has(d, n, whole, NULL) || is_linked(d, n, part, whole))
 		return false;
 	name_file(n, name_extension(part), a);
 	name_file(n, name_extension(whole), b);
@@ -383,7 +396,8 @@ link_part(const struct segment_dir *d, const struct segment *s, enum name_suffix
 		return 0;
 	if (errno != EEXIST || is_foreign(d, &s->name, part, whole, whole == NAME_WAV))
 		return -1;
-	return 0;
+	/* An earlier run may have placed it without a sync. */
+	return d->sync ? sync_file(d, s, whole) : 0;
 }
 
 /* Write the line that is to be appended if the renames were all that a crash left time for. */

@@ -247,10 +247,10 @@ note_session(void *arg, const struct index_item *item)
 
 /*
  * From which number on sessions are new: what .next says, or the names of what is unfinished, if that
- * is higher.  Without it, all names and lines are read.  0, or -1 with errno.
+ * is higher.  Without it, all names and lines are read.  0, or -1 with errno and text[].
  */
 static int
-find_last_session(struct spool *sp)
+find_last_session(struct spool *sp, char text[SPOOL_TEXT])
 {
 	const uint32_t unfinished = salvage_highest(sp->salvage, false);
 	uint32_t highest = unfinished;
@@ -259,8 +259,10 @@ find_last_session(struct spool *sp)
 
 	if (known < 1) {
 		highest = salvage_highest(sp->salvage, true);
+		snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, INDEX_FILE);
 		if (index_each(sp->index, note_session, &highest) == -1)
 			return -1;
+		snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, NEXT_FILE);
 		if (known == -1 && ftruncate(sp->dir.next, 0) == -1)
 			return -1;
 		if (known == -1 || highest > unfinished)
@@ -272,7 +274,9 @@ find_last_session(struct spool *sp)
 		highest = (uint32_t)(next - 1);
 	}
 	sp->last_session = highest;
-	if (known == 1 || sp->dir.next == -1 ||
+	snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, NEXT_FILE);
+	/* A power cut can leave a file of a session, and not the number that was written before it. */
+	if ((known == 1 && next > highest) || sp->dir.next == -1 ||
 	    next_write(sp->dir.next, (uint64_t)highest + 1) == 0)
 		return 0;
 	return fdio_passes(errno) ? 0 : -1; /* then with the first session */
@@ -298,7 +302,7 @@ begin_completing(struct spool *sp, char text[SPOOL_TEXT])
 		snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, NEXT_FILE);
 		return -1;
 	}
-	if (find_last_session(sp) == -1 ||
+	if (find_last_session(sp, text) == -1 ||
 	    (sp->completer = completer_new(&sp->dir, sp->index)) == NULL ||
 	    (sp->upkeep = upkeep_new(&sp->dir, sp->index, &sp->options, sp->completer, text)) ==
 		NULL ||

@@ -47,14 +47,15 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import logs
 import table
-from faults import NAME, PATIENCE, Wrong, files, frames, lines, read, segments
+import promise
+from promise import INDEX, NAME, Salvage, Sent, State, Wrong, read
 
 CREATE, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, LINK, MKDIR, PRINT, MARK = range(10)
 HEAD = struct.Struct("<IIQQQQ")
 Op = collections.namedtuple("Op", "kind file dir where first second data")
-INDEX = "index.jsonl"
+PATIENCE = 300
 SECTOR = 512
-LISTED = re.compile(rb'^{"event":"segment","eet":"([^"]*)"', re.MULTILINE)
+LISTED = re.compile(rb'^{"event":"segment","eet":"([^"]*)".*"error":null', re.MULTILINE)
 PRINTED = re.compile(rb"/([^/\n]*\.eet)$", re.MULTILINE)
 RECORD = struct.Struct("<IIIHHQ")
 # What the shim would miss.
@@ -201,9 +202,10 @@ class Disk:
             self.top.names["out"] = there = Folder()
             self.nodes[os.stat(os.path.dirname(out)).st_ino] = self.top
             self.nodes[os.stat(out).st_ino] = there
-            for name, data in files(out).items():
-                there.names[name] = File(data)
-                self.nodes[os.stat(os.path.join(out, name)).st_ino] = there.names[name]
+            state = State.of(out)
+            for name, data in state.items():
+                # Names that share a file go on sharing it.
+                there.names[name] = self.nodes.setdefault(state.inodes[name], File(data))
 
     def apply(self, op):
         if op.kind in (PRINT, MARK):
@@ -242,8 +244,12 @@ class Disk:
             return None
         how += ("zeros",) if len(how) > 1 else ()
         of_all = rng.choice(how) if rng.random() < 0.7 else None
-        return {name: file.maybe(rng, of_all or rng.choice(how))
-                for name, file in sorted(out.maybe(rng, names).items(), key=lambda item: item[0])}
+        state, contents = State(), {}
+        for name, file in sorted(out.maybe(rng, names).items(), key=lambda item: item[0]):
+            if id(file) not in contents:
+                contents[id(file)] = file.maybe(rng, of_all or rng.choice(how))
+            state[name], state.inodes[name] = contents[id(file)], id(file)
+        return state
 
     def now(self):
         """The same without one."""
@@ -259,6 +265,7 @@ class Log:
     def __init__(self):
         self.pieces = []  # (time, bytes, frames)
         self.frames = collections.defaultdict(list)  # of a session: (time, frame)
+        self.sent = {}  # by stream_id, which is the session's number
         for when, records in itertools.groupby(logs.records(SCRIPT.splitlines()), lambda r: r[2]):
             data, inside = b"", []
             for kind, session, _, body in records:
@@ -267,38 +274,16 @@ class Log:
                 if kind == "FRAME":
                     self.frames[session].append((when, body))
                     inside.append(body)
+                elif kind == "OPEN":
+                    self.sent[session] = Sent(body[:32], [])
             self.pieces.append((when, data, inside))
+        for session, sent in self.sent.items():
+            self.sent[session] = Sent(sent.handshake, [frame for _, frame in self.frames[session]])
 
     def older(self, when):
         """How many frames each session has by then."""
         return {session: sum(t <= when for t, _ in theirs)
                 for session, theirs in self.frames.items()}
-
-
-def kept(data):
-    """A log of ours, up to its last whole frame; None if it has none."""
-    if len(data) < 32:
-        return None
-    magic, version, size, _, rate, channels, codec, samples = struct.unpack_from("<IHHIIHHH", data)
-    if (magic, version, size) != (0x41445043, 1, 32) or codec > 1 or 0 in (rate, channels, samples):
-        return None
-    unit = 2 * channels if codec == 0 else 4 * channels if channels > 1 else 1
-    most = unit * samples if codec == 0 else channels * (4 + 4 * -(-samples // 8))
-    at, end = 32, None
-    while at + 12 <= len(data):
-        magic, length = struct.unpack_from("<II", data, at)
-        if magic != logs.MAGIC[codec] or length > most or at + 12 + length > len(data):
-            break
-        at += 12 + length
-        if length % unit == 0:
-            end = at
-    return None if end is None else data[:end]
-
-
-def sound(index):
-    """What its lines say, up to what is none."""
-    index = index[:index.find(b"\0")] if b"\0" in index else index
-    return [json.loads(line) for line in index[:index.rfind(b"\n") + 1].splitlines()]
 
 
 def of_segments(listed):
@@ -316,6 +301,7 @@ class Promise:
         self.segments = {}  # name: data
         self.printed = set()
         self.frames = {}  # session: how many
+        self.numbers = set()  # of sessions with a segment
 
     def key(self):
         return f"{sorted(self.segments)} {sorted(self.printed)} {sorted(self.frames.items())}"
@@ -339,8 +325,8 @@ class Power:
         self.slowest, self.failed = 0.0, False
         run = Run(self, "undisturbed")
         run.rotate(self.log_file)
-        self.undisturbed = files(run.out)
-        self.lines = {line["eet"]: line for line in of_segments(sound(self.undisturbed[INDEX]))}
+        self.undisturbed = State.of(run.out)
+        self.lines = {line["eet"]: line for line in of_segments(self.undisturbed.lines())}
         run = Run(self, "recorded")
         self.trace = options.trace or os.path.join(folder, "trace")
         self.ops = self.record(run)
@@ -358,25 +344,15 @@ class Power:
             self.wavs[log] = done.stdout
         return self.wavs[log]
 
-    def again(self, left):
-        """The undisturbed run's segments, as they are called behind what was left."""
-        numbers = [int(NAME.match(name)[2]) for name in segments(left)]
-        numbers += [line["session"] for line in sound(left.get(INDEX, b""))]
-        offset = max(numbers, default=0)
-        return {NAME.sub(lambda m: f"{m[1]}{int(m[2]) + offset}{m[3]}", name): data
-                for name, data in segments(self.undisturbed).items()}
-
-    def before(self, name):
-        """The segment of the same session before this one, or None."""
-        names = sorted(n for n in self.lines if NAME.match(n)[2] == NAME.match(name)[2])
-        return names[names.index(name) - 1] if name != names[0] else None
+    def frames_in(self, name, data):
+        return self.log.sent[int(NAME.match(name)[1])].on_disk([data])
 
     def record(self, run):
         """What a recording does to the disk."""
         if self.options.trace is not None:
             return operations(read(self.trace))
         run.feed(self.trace)
-        if segments(files(run.out)) != segments(self.undisturbed):
+        if State.of(run.out).segments() != self.undisturbed.segments():
             raise Wrong("fed slowly, it makes other files")
         ops = operations(read(self.trace))
         self.check_seen(ops, run.out, Disk())
@@ -386,12 +362,12 @@ class Power:
         """The shim has missed nothing."""
         for op in ops:
             disk.apply(op)
-        if disk.now() != files(out):
+        if disk.now() != State.of(out):
             raise Wrong(f"{out} holds something else than what was written down would give")
 
     # --- states ---
 
-    def behind(self, ops, disk, promise, first=0):
+    def behind(self, ops, disk, told, first=0):
         """The disk has come so far.  What is then told is promised, but not by the first ones."""
         given = 0
         for number, op in enumerate(ops):
@@ -399,13 +375,14 @@ class Power:
             given += op.kind == MARK
             if number < first or op.kind not in (WRITE, PRINT) or not self.synced:
                 continue
-            told = (LISTED if op.kind == WRITE else PRINTED).findall(op.data)
-            for name in map(bytes.decode, told):
-                promise.segments[name] = disk.now()[name]
-                promise.printed |= {name} if op.kind == PRINT else set()
+            names = (LISTED if op.kind == WRITE else PRINTED).findall(op.data)
+            for name in map(bytes.decode, names):
+                told.segments[name] = disk.now()[name]
+                told.numbers.add(int(NAME.match(name)[2]))
+                told.printed |= {name} if op.kind == PRINT else set()
         # What was older than TIME when the last piece but one had been read.
         if "1" in self.kind and given > 1:
-            promise.frames = self.log.older(self.log.pieces[given - 2][0] - TIME)
+            told.frames = self.log.older(self.log.pieces[given - 2][0] - TIME)
 
     def torture(self, number):
         """The state of that number: what has become of it."""
@@ -477,7 +454,8 @@ class Run:
         flags = self.power.flags + self.power.kind + (sync or [])
         command = ["eet-rotate", *flags, self.out]
         if listen:
-            command = ["eet-listen", *flags, "--spool", self.out, "localhost:0", "--", "true"]
+            command = ["eet-listen", *flags, "--spool", self.out, "localhost:0", "--",
+                       *promise.until_salvaged(self.out)]
         with open(log or os.devnull, "rb") as f:
             done = subprocess.run(command, stdin=f, check=False, env=self.environment(**more),
                                   timeout=PATIENCE, stdout=subprocess.DEVNULL,
@@ -512,17 +490,17 @@ class Run:
     def cut_recording(self, rng):
         ops = self.power.ops
         cut = rng.randint(0, len(ops))
-        disk, promise = Disk(), Promise()
-        self.power.behind(ops[:cut], disk, promise)
+        disk, told = Disk(), Promise()
+        self.power.behind(ops[:cut], disk, told)
         self.point = f"behind operation {cut}"
-        self.recover(rng, disk.state(rng), promise, self.power.synced, self.power.commands)
+        self.recover(rng, disk.state(rng), told, self.power.synced, self.power.commands)
 
     def cut_recovery(self, rng):
         """A recovery, and cuts in it."""
         ops = self.power.ops
         cut = rng.randint(0, len(ops))
-        disk, promise = Disk(), Promise()
-        self.power.behind(ops[:cut], disk, promise)
+        disk, told = Disk(), Promise()
+        self.power.behind(ops[:cut], disk, told)
         self.point = point = f"behind operation {cut}"
         left = disk.state(rng)
         if left is None:
@@ -535,7 +513,7 @@ class Run:
         self.power.check_seen(again, self.out, copy.deepcopy(before))
         earlier = self.commands() | self.power.commands
         for _ in range(4):
-            disk, more = copy.deepcopy((before, promise))
+            disk, more = copy.deepcopy((before, told))
             cut = rng.randint(0, len(again))
             self.power.behind(again[:cut], disk, more)
             self.point = f"{point}, then behind {cut} of its recovery"
@@ -553,159 +531,100 @@ class Run:
         self.power.check_seen(ops, self.out, Disk())
         earlier = self.commands()
         for _ in range(4):
-            disk, promise = Disk(), Promise()
+            disk, told = Disk(), Promise()
             cut = rng.randint(first, len(ops))
-            self.power.behind(ops[:cut], disk, promise, 0 if sync is None else first)
+            self.power.behind(ops[:cut], disk, told, 0 if sync is None else first)
             self.point = f"killed behind {first}{', ' + ' '.join(sync or [])}, cut behind {cut}"
-            self.recover(rng, disk.state(rng), promise, self.power.synced and sync is None, earlier)
+            self.recover(rng, disk.state(rng), told, self.power.synced and sync is None, earlier)
 
     # --- recovery ---
 
     def put(self, left):
         shutil.rmtree(self.out, ignore_errors=True)
-        if left is None:
-            return
-        os.mkdir(self.out)
-        for name, data in left.items():
-            with open(os.path.join(self.out, name), "wb") as f:
-                f.write(data)
+        if left is not None:
+            left.put(self.out)
 
     def commands(self):
         """The segments that they were run for."""
         ran = read(self.ran).decode().splitlines() if os.path.exists(self.ran) else []
         return {line.split()[1] for line in ran}
 
-    def recover(self, rng, left, promise, synced, earlier):
+    def recover(self, rng, left, told, synced, earlier):
         """Start in a directory that was left like that, and look at what becomes of it."""
-        log = self.power.log_file if rng.random() < 0.3 else None
+        # Without a sync, a number can be used again, and its names be taken.
+        log = self.power.log_file if synced and rng.random() < 0.3 else None
         listen = log is None and rng.random() < 0.1
-        key = hashlib.sha256(repr((left, promise.key(), log, listen)).encode()).digest()
+        key = hashlib.sha256(repr((left, told.key(), log, listen)).encode()).digest()
         if key in self.power.seen:
             return
         self.power.seen.add(key)
         self.states += 1
         self.put(left)
-        left = left or {}
+        left = left if left is not None else State()
         if os.path.exists(self.ran):
             os.unlink(self.ran)
         begin = time.monotonic()
         status = self.rotate(log, listen)
         self.seconds = max(self.seconds, time.monotonic() - begin)
         try:
-            # Zeros in the middle of a log can be damage; then that is said.
-            if status != 0 and (status != 3 or "damaged blocks" not in self.said):
-                raise Wrong(f"exit status {status}: {self.said}")
-            self.check(left, promise, synced, log is not None, earlier)
+            self.check(left, told, synced, log is not None, earlier, status)
         except Wrong:
             os.rename(self.out, os.path.join(self.folder, "found"))
             self.put(left)
             raise
 
-    def check(self, left, promise, synced, recorded, earlier):
-        found = files(self.out)
-        listed = of_segments(lines(found))
-        names = [line["eet"] for line in listed]
-        new = self.power.again(left) if recorded else {}
-        self.check_promise(found, left, names, promise)
-        self.check_files(found, left, new, synced)
-        for name, data in found.items():
-            if name.endswith(".part"):
-                raise Wrong(f"{name} is left", damaged=1)
-            if name.endswith(".eet") and kept(data) is not None and (
-                    names.count(name) != 1 if synced else name not in names):
-                raise Wrong(f"{name} is {names.count(name)} times in the index", damaged=1)
-        for line in {line["eet"]: line for line in listed}.values():
-            self.check_line(line, found, synced)
-        if "--exec" in self.power.kind:
-            done = {line["eet"] for line in sound(left.get(INDEX, b"")) if
+    def check(self, left, told, synced, recorded, earlier, status):
+        found, power = State.of(self.out), self.power
+        first, new = promise.again(power.undisturbed, found, left) if recorded else (1, {})
+        if recorded and first <= max(left.numbers() | told.numbers, default=0):
+            raise Wrong(f"{first} was the number of another session", damaged=1)
+        expected = Salvage(power.log.sent, left, found, power.wav, synced).check(new)
+        if status not in expected:
+            raise Wrong(f"exit status {status}: {self.said}", damaged=1)
+        self.check_promise(found, left, told)
+        for line in {line["eet"]: line for line in of_segments(found.lines())}.values():
+            self.check_line(line, found, left, synced)
+        if "--exec" in power.kind:
+            done = {line["eet"] for line in left.lines() if
                     line["event"] == "exec" and line["state"] == "done"}
-            for name, data in found.items():
-                if name.endswith(".eet") and kept(data) is not None and \
-                        name not in self.commands() | (done & earlier):
+            # Damage in the index costs a line, which can be that of a command.
+            whole = synced and b"\0" not in left.get(INDEX, b"")
+            for name in found.logs() if whole else set(found.logs()) - set(left):
+                if name not in self.commands() | (done & earlier):
                     raise Wrong(f"{name}: its command was not run", damaged=1)
 
-    def check_promise(self, found, left, names, promise):
-        for name, data in promise.segments.items():
+    def check_promise(self, found, left, told):
+        for name, data in told.segments.items():
             if found.get(name) != data:
                 raise Wrong(f"{name} was complete, and is not",
-                            lost=len(list(frames(data))), damaged=1)
+                            lost=len(self.power.frames_in(name, data)), damaged=1)
             if found.get(wav_of(name)) != self.power.wav(data):
                 raise Wrong(f"{wav_of(name)} was complete, and is not", damaged=1)
-            if name not in names:
+            if name not in found.listed():
                 raise Wrong(f"{name} was complete, and is not in the index", damaged=1)
-        for name in promise.printed:
-            if name not in [line["eet"] for line in of_segments(sound(left.get(INDEX, b"")))]:
-                raise Wrong(f"{name} was printed, and was not in the index", damaged=1)
-        for session, count in promise.frames.items():
-            theirs = [frame for _, frame in self.power.log.frames[session][:count]]
-            ours = [frame for name in sorted(found) if name.endswith(f"_s{session}.eet")
-                    for frame in frames(found[name])]
-            if ours[:count] != theirs:
-                raise Wrong(f"session {session} has {len(ours)} frames, {count} were older",
-                            lost=max(count - len(ours), 1))
+        for name in told.printed - set(left.listed()):
+            raise Wrong(f"{name} was printed, and was not in the index", damaged=1)
+        for session, count in told.frames.items():
+            logs = [data for name, data in found.logs().items() if name.endswith(f"_s{session}.eet")]
+            missing = [frame for _, frame in self.power.log.frames[session][:count]
+                       if not any(frame in data for data in logs)]
+            if missing:
+                raise Wrong(f"session {session} misses {len(missing)} of {count} frames that were "
+                            f"older", lost=len(missing))
 
-    def check_files(self, found, left, new, synced):
-        """What was complete is what it was, what grew is complete."""
-        expected, grew = dict(new), set()
-        for name, data in segments(left).items():
-            if name.endswith((".eet", ".wav")):
-                expected[name] = data
-            elif name.endswith(".eet.part") and kept(data) is not None:
-                # Where files were not synced, the name can be taken by a WAV that is not its own.
-                name = name[:-5]
-                while not synced and wav_of(name) in left and \
-                        left[wav_of(name)] != self.power.wav(kept(data)):
-                    name = next_name(name)
-                expected[name] = kept(data)
-                grew.add(name)
-        listed = [line["eet"] for line in of_segments(sound(left.get(INDEX, b"")))]
-        for name, data in list(expected.items()):
-            if name.endswith(".eet"):
-                self.check_recorded(name, data, name in new)
-                # What is in the index is left alone, and what is no log.
-                if synced or name in grew or (name not in listed and kept(data) is not None):
-                    expected.setdefault(wav_of(name), self.power.wav(data))
-        for name in sorted(set(expected) | set(found)):
-            if name not in found:
-                raise Wrong(f"{name} is missing", damaged=1)
-            if name not in expected and name != INDEX:
-                raise Wrong(f"{name} is there", damaged=1)
-            if name != INDEX and found[name] != expected[name]:
-                raise Wrong(f"{name} has other bytes", damaged=1)
-
-    def check_recorded(self, name, data, new):
-        """All that is in a log was recorded, but for zeros."""
-        def holds(whole):
-            return len(data) <= len(whole) and all(a in (0, b) for a, b in zip(data, whole))
-
-        stem = name[:name.rindex(".", 0, -4)]
-        if not new and not any(holds(whole) for other, whole in self.power.undisturbed.items()
-                               if other.startswith(stem) and other.endswith(name[-8:])):
-            raise Wrong(f"{name} holds something that was not recorded", damaged=1)
-
-    def check_line(self, line, found, synced):
+    def check_line(self, line, found, left, synced):
         name, power = line["eet"], self.power
-        if name not in found:
-            if synced:
-                raise Wrong(f"{name} is in the index, but not there", damaged=1)
-            return
-        if name not in power.lines or found[name] != power.undisturbed[name]:
+        if name not in power.lines or found.get(name) != power.undisturbed[name]:
             return
         expected = dict(power.lines[name])
         if line["recovered"]:
-            # Of a segment that is whole, recovery knows all but this.
-            expected.update(first_us=line["first_us"], last_us=None, peer=None, recovered=True)
-            before = power.before(name)
-            if not synced or (before and found.get(before) != power.undisturbed[before]):
-                expected["gap_before"] = line["gap_before"]
+            # Of a segment that is whole, salvage knows all but this.
+            expected.update(first_us=line["first_us"], last_us=None, peer=None, gap_before=None,
+                            recovered=True)
+            if name[:-4] + ".eet.damaged" in found:
+                expected["damaged"] = line["damaged"]
         if line != expected:
             raise Wrong(f"{name} is listed as {line}", damaged=1)
-
-
-def next_name(name):
-    """Where a segment goes whose name is taken."""
-    at = name.rindex("Z_s") - 3
-    return f"{name[:at]}{int(name[at:at + 3]) + 1:03}{name[at + 3:]}"
 
 
 def taken(ops, inside, due):

@@ -375,6 +375,25 @@ searched(void **state)
 	close(fd);
 }
 
+/* Zeros that take a line's beginning and the end of the one before it leave neither. */
+static void
+searched_in_damage(void **state)
+{
+	static const char merged[] =
+	    "{\"event\":\"segment\",\"eet\":\"1.eet\",\"w\0\0\0\0\"error\":null}\n"
+	    "{\"event\":\"se\0\0\0\0\",\"eet\":\"2.eet\",\"error\":null}\n"
+	    "{\"event\":\"segment\",\"eet\":\"3.eet\",\"error\":null}\n";
+	struct place *p = *state;
+	uint64_t cut;
+	int fd = index_open(p->dir, 0640, &cut);
+
+	assert_int_equal(index_append(fd, merged, sizeof merged - 1), 0);
+	assert_int_equal(index_has(fd, "1.eet"), 0);
+	assert_int_equal(index_has(fd, "2.eet"), 0);
+	assert_int_equal(index_has(fd, "3.eet"), 1);
+	close(fd);
+}
+
 static void
 no_file(void **state)
 {
@@ -559,6 +578,7 @@ main(void)
 		WITH_FILE(torn_far_back),
 		WITH_FILE(zeros_between),
 		WITH_FILE(searched),
+		WITH_FILE(searched_in_damage),
 		WITH_FILE(no_file),
 		WITH_FILE(no_room),
 		WITH_FILE(no_room_and_no_cut),

@@ -1110,7 +1110,9 @@ handshake_gone(void **state)
 	(void)state;
 	memset(b.p, 0, WIRE_HANDSHAKE_SIZE);
 	scratch_write(&place, NAME ".eet.part", b.p, b.len);
+	scratch_write(&place, NAME ".wav.part", "left over", 9);
 	recover();
+	assert_false(scratch_has(&place, NAME ".wav.part"));
 	assert_false(scratch_has(&place, NAME ".eet"));
 	assert_false(scratch_has(&place, NAME ".eet.part"));
 	kept = scratch_read(&place, NAME ".eet.damaged");
@@ -1123,6 +1125,38 @@ handshake_gone(void **state)
 	assert_settled();
 	bytes_free(&b);
 	bytes_free(&kept);
+}
+
+/* Placed, and damaged since: without a sync, a power cut can leave that. */
+static void
+placed_and_damaged(void **state)
+{
+	struct bytes b = make_log();
+
+	(void)state;
+	memset(b.p + 32 + 5 * FRAME, 0, 30);
+	scratch_write(&place, NAME ".eet.part", b.p, b.len);
+	scratch_write(&place, NAME ".wav.part", "left over", 9);
+	assert_int_equal(linkat(place.fd, NAME ".eet.part", place.fd, NAME ".eet", 0), 0);
+	assert_int_equal(linkat(place.fd, NAME ".wav.part", place.fd, NAME ".wav", 0), 0);
+	recover();
+	assert_salvaged(&b, true);
+	assert_settled();
+	bytes_free(&b);
+}
+
+/* Its log is placed, and then a stranger takes the WAV's name: the log is not there twice. */
+static void
+placed_moves_on(void **state)
+{
+	(void)state;
+	scratch_write(&place, NAME ".eet.part", sent[0].p, 32 + 20);
+	assert_int_equal(linkat(place.fd, NAME ".eet.part", place.fd, NAME ".eet", 0), 0);
+	scratch_write(&place, NAME ".wav", "stranger", 8);
+	recover();
+	assert_false(scratch_has(&place, NAME ".eet"));
+	assert_wav_of("stream_7_a_20260131T101500.001Z_s1.eet");
+	assert_settled();
 }
 
 /* Killed at any point of the salvage of a damaged log, with links and without: nothing changes. */
@@ -1211,6 +1245,22 @@ exact_tag(void **state)
 	free(index);
 }
 
+/* A power cut left a session's file, and not its number: that is not used again, once the file is gone. */
+static void
+number_lost(void **state)
+{
+	struct bytes next;
+
+	(void)state;
+	scratch_write(&place, ".next", "1\n", 2);
+	scratch_write(&place, "stream_7_a_20260131T101500.000Z_s5.eet.part", sent[0].p, 32 + 20);
+	recover();
+	next = scratch_read(&place, ".next");
+	assert_int_equal(next.len, 2);
+	assert_memory_equal(next.p, "6\n", 2);
+	bytes_free(&next);
+}
+
 /* A number is never used twice, though all that it named is gone. */
 static void
 numbers_go_on(void **state)
@@ -1260,6 +1310,8 @@ main(void)
 		TEST(zeros_at_the_end),
 		TEST(recovered_line),
 		TEST(placed_already),
+		TEST(placed_and_damaged),
+		TEST(placed_moves_on),
 		TEST(without_wavs),
 		TEST(strangers),
 		TEST(one_name),
@@ -1274,6 +1326,7 @@ main(void)
 		TEST(damaged_refused),
 		TEST(killed_without_links),
 		TEST(exact_tag),
+		TEST(number_lost),
 		TEST(numbers_go_on),
 	};
 	int status = cmocka_run_group_tests_name("salvage", tests, make_input, free_input);
