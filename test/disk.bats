@@ -82,6 +82,7 @@ start_full() {
 		mkfifo pipe
 		in=pipe faulty spawn rotate eet-rotate -s 20k out
 		out=pipe start_listen
+		wait_for test -s out/.next
 		;;
 	esac
 }
