@@ -71,7 +71,7 @@ describe_failure(const struct segment *s, char *out, size_t size)
 	char file[NAME_FILE_SIZE];
 
 	name_file(&s->name, name_extension(s->failed), file);
-	snprintf(out, size, "%s: %s", file, strerror(s->error));
+	snprintf(out, size, "%s: %s", file, segment_why(s));
 }
 
 static size_t

@@ -269,6 +269,7 @@ growing_give_up(struct growing_set *set, struct growing *g, bool cut, bool *whol
 	e = errno;
 	close_file(set, g);
 	g->exists = false;
+	g->size = whole;
 	if (g->first == g->n)
 		forget_pieces(set, g);
 	else

@@ -79,7 +79,8 @@ const struct growing_piece *growing_rest(const struct growing *g);
  * Its file can't be written to any more; it stays, but is not g's any more.  cut: after its last
  * whole frame.  Frames that are not wholly in it remain, for the next growing_create(); the time and
  * gap of a frame in the middle of a piece are then those of the piece, and 0.
- * *wholeo: the file has a whole frame.  0; -1: errno of the cut.
+ * size: of the handshake and the whole frames that the file has.  *wholeo: it has one.  0; -1: errno
+ * of the cut.
  */
 int growing_give_up(struct growing_set *set, struct growing *g, bool cut, bool *wholeo);
 

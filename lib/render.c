@@ -19,7 +19,7 @@ struct pass {
 	bool decode; /* pass 3; pass 2 only counts */
 	struct wav_writer *wav;
 	int16_t *out;
-	uint64_t damaged; /* by the log's rules, not the codec's */
+	uint64_t places; /* damaged by the log's rules, not the codec's */
 	bool has_frames;
 	uint32_t first_seq, last_seq;
 };
@@ -39,7 +39,7 @@ pass_open(struct pass *p, const struct wire_handshake *h)
 		p->joining = true;
 	} else {
 		p->foreign = true;
-		p->damaged++;
+		p->places++;
 	}
 }
 
@@ -85,7 +85,7 @@ pass_run(struct pass *p, int fd)
 		switch (log_get(r, &rec)) {
 		case LOG_OPEN: pass_open(p, &rec.session->format); break;
 		case LOG_FRAME: status = pass_frame(p, &rec.frame); break;
-		case LOG_DAMAGE: p->damaged++; break;
+		case LOG_DAMAGE: p->places++; break;
 		case LOG_ERROR: status = -1; break;
 		case LOG_END: status = 1; break;
 		default: break;
@@ -113,7 +113,8 @@ facts_of(const struct pass *p, const struct adpcm_verdict *v, struct render_fact
 		.restarts = pcm->restarts + pcm->stream.restarts,
 		.samples = pcm->audio + pcm->silence,
 		.unfilled = pcm->unfilled,
-		.damaged = pcm->damaged + p->damaged,
+		.damaged = pcm->damaged + p->places,
+		.places = p->places,
 		.levels = pcm->levels,
 	};
 }

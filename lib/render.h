@@ -24,6 +24,7 @@ struct render_facts {
 	uint64_t samples;  /* per channel in the WAV: audio and the silence for gaps */
 	uint64_t unfilled; /* gaps too long for silence */
 	uint64_t damaged;  /* ADPCM blocks, and places in the log */
+	uint64_t places;   /* … of these, places in the log */
 	struct pcm_levels levels;
 };
 
@@ -31,7 +32,7 @@ struct render_facts {
  * Measure and decode the frame log on fd (read from its start, several times).
  * layout: overrides what the blocks show; NULL: they decide.
  * wav: an empty file to be filled, or -1: levels are measured all the same.
- * 0: *fo is filled; -1 with errno; *fo is then unchanged, wav may hold a part.
+ * 0: *fo is filled; -1 with errno (EINVAL: no sound handshake); *fo is then unchanged, wav may hold a part.
  */
 int render_log(int fd, int wav, const enum adpcm_layout *layout, struct render_facts *fo);
 

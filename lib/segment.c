@@ -117,6 +117,12 @@ segment_fail(struct segment *s, enum name_suffix file, int error)
 	s->error = error;
 }
 
+const char *
+segment_why(const struct segment *s)
+{
+	return s->error == SEGMENT_CHANGED ? "not what was written to it" : strerror(s->error);
+}
+
 /* What errno says of one of its files is the segment's own failure, or passes: -1. */
 static int
 fail_or_wait(const struct segment_dir *d, struct segment *s, enum name_suffix file,
@@ -216,23 +222,49 @@ decode(const struct segment_dir *d, struct segment *s, int in, enum name_suffix 
 	return render_log(in, -1, layout, &s->facts);
 }
 
+/* Is its log shorter or longer than what was written to it? */
+static bool
+has_other_size(const struct segment *s, int in)
+{
+	struct stat st;
+
+	return s->size != 0 && fstat(in, &st) == 0 && (uint64_t)st.st_size != s->size;
+}
+
+/* Is its log damaged, as decode() found that returned status?  What was written to it was sound. */
+static bool
+has_damage(const struct segment *s, int status, enum name_suffix file)
+{
+	if (s->size == 0)
+		return false;
+	return status == 0 ? s->facts.places > 0 : errno == EINVAL && file == log_of(s);
+}
+
 int
 segment_render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH])
 {
 	enum name_suffix file = log_of(s);
-	int in, status, e;
+	int in, status = 0, e;
+	bool changed;
 
 	if (s->stage != SEGMENT_GROWN)
 		return 0;
 	if ((in = open_file(d, &s->name, file, O_RDONLY)) == -1)
 		return fail_or_wait(d, s, file, failed);
-	status = decode(d, s, in, &file);
+	changed = has_other_size(s, in);
+	if (!changed) {
+		status = decode(d, s, in, &file);
+		changed = has_damage(s, status, file);
+	}
 	e = errno;
 	close(in);
 	errno = e;
-	if (status == -1)
+	if (changed)
+		segment_fail(s, log_of(s), SEGMENT_CHANGED);
+	else if (status == -1)
 		return fail_or_wait(d, s, file, failed);
-	s->stage = SEGMENT_RENDERED;
+	else
+		s->stage = SEGMENT_RENDERED;
 	return 0;
 }
 

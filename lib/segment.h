@@ -52,16 +52,20 @@ enum segment_stage {
 	SEGMENT_FAILED /* its files are left as they are; error and failed say why */
 };
 
+/* Among the errors of a segment: its log is not what was written to it. */
+enum { SEGMENT_CHANGED = -1 };
+
 struct segment {
 	struct name name; /* time_ms moves on if the name is taken */
 	enum segment_stage stage;
+	uint64_t size;       /* bytes that were written to its log; 0: not known */
 	bool is_renamed;     /* no links: its log is NAME.eet, and NAME.line.part holds its line */
 	bool has_placed_wav; /* NAME.wav was placed by an earlier run: it will do if there is no
 	                            room to make it again */
 	bool has_damaged;    /* NAME.eet.damaged belongs to it */
 	bool has_wav;        /* from SEGMENT_RENDERED on */
 	int wav_error;       /* EFBIG: its WAV is too large for the file system; else 0 */
-	int error;           /* SEGMENT_FAILED: an errno */
+	int error;           /* SEGMENT_FAILED: an errno, or SEGMENT_CHANGED */
 	enum name_suffix failed;   /* … of which file */
 	struct render_facts facts; /* from SEGMENT_RENDERED on */
 };
@@ -82,8 +86,12 @@ int segment_create(const struct segment_dir *d, struct name *n);
 /* Give s up: its files stay as they are. */
 void segment_fail(struct segment *s, enum name_suffix file, int error);
 
+/* Why it failed, in words. */
+const char *segment_why(const struct segment *s);
+
 /*
- * SEGMENT_GROWN -> SEGMENT_RENDERED; other stages stay.  0 then, and if the segment has failed; -1:
+ * SEGMENT_GROWN -> SEGMENT_RENDERED; other stages stay.  A log that is known to be size bytes long, and is
+ * not, or has damage, has been changed: SEGMENT_FAILED.  0 then, and if the segment has failed; -1:
  * errno is one that passes (fdio_passes()), to be called again; failed[] (a path) says where.
  */
 int segment_render(const struct segment_dir *d, struct segment *s, char failed[SEGMENT_PATH]);

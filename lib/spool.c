@@ -699,6 +699,7 @@ queue_segment(struct spool *sp, struct session *s)
 
 	if (j != NULL) {
 		j->segment.name = s->file.name;
+		j->segment.size = s->file.size;
 		j->first_us = s->first_us;
 		j->gap_before = s->gap_before;
 		if (s->error != 0)
@@ -934,7 +935,7 @@ report_failed(struct spool *sp, const struct completer_job *j)
 
 	segment_path(&sp->dir, &j->segment.name, name_extension(j->segment.failed), part);
 	report(sp, SPOOL_FAILURE, "%s: %s; left as it is, recording goes on", part,
-	    strerror(j->segment.error));
+	    segment_why(&j->segment));
 	if (j->line != NULL)
 		sp->options.report(sp->options.arg,
 		    &(struct spool_report){ .kind = SPOOL_LINE, .line = j->line });

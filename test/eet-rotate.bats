@@ -537,6 +537,61 @@ one_second() {
 	[ "$(jq -r 'select(.event == "segment") | .eet' out/index.jsonl)" = stream_1_20260131T101500.002Z_s1.eet ]
 }
 
+# change_part HOW SCRIPT: the growing file of session 1 is changed after the script's fourth line, that of
+# session 2 is not.
+change_part() {
+	local part=out/stream_7_20260131T101500.000Z_s1.eet.part begun
+
+	rm -rf out pipe
+	mkfifo pipe
+	in=pipe spawn rotate eet-rotate out
+	exec 7> pipe
+	mux < "$2" > log
+	begun=$(head -n 4 "$2" | mux | wc -c)
+	head -c "$begun" log >&7
+	wait_for test -s out/stream_8_20260131T101500.200Z_s2.eet.part
+	case $1 in
+	inside) truncate -s $((32 + 3 * 332)) $part ;; # at the end of a frame
+	torn) truncate -s 500 $part ;;
+	emptied) truncate -s 0 $part ;;
+	replaced) cp $part copy && mv copy $part ;;
+	byte) printf '\377' | dd of=$part bs=1 seek=$((32 + 332)) conv=notrunc status=none ;;
+	longer) head -c 9999 /dev/zero >> $part ;;
+	esac
+	tail -c +$((begun + 1)) log >&7
+	exec 7>&-
+	finish rotate
+}
+
+@test "rotate: a growing file that somebody cut, replaced or wrote to fails alone, and is salvaged later" {
+	cat > script <<-SCRIPT
+		0 OPEN 1 pcm id=7
+		0 FRAME 1 seq=0 count=10
+		0.2 OPEN 2 pcm id=8
+		0.2 FRAME 2 seq=0 count=10
+		0.4 FRAME 1 seq=10 count=3
+		0.5 FRAME 2 seq=10 count=3
+	SCRIPT
+	name=stream_7_20260131T101500.000Z_s1
+	for how in inside torn emptied replaced byte longer; do
+		echo "$how"
+		change_part $how script
+		[ "$status" = 1 ]
+		grep -q "^eet-rotate: out/$name.eet.part: not what was written" rotate.err
+		[ -f out/$name.eet.part ]
+		[ ! -e out/$name.eet ]
+		[[ $(jq -r 'select(.stream_id == 7 and .event == "segment") | .error' out/index.jsonl) == $name* ]]
+		[ "$(jq 'select(.stream_id == 8 and .event == "segment") | .frames' out/index.jsonl)" = 13 ]
+		run eet-rotate -q out < /dev/null
+		[ "$(ls out | grep -c part)" = 0 ]
+		if [ $how = emptied ]; then
+			[ -f out/$name.eet.damaged ] # with no handshake
+		else
+			eet-info --check out/$name.eet
+		fi
+	done
+}
+
 @test "rotate: a directory that is removed ends the recording, exit 1 with its name" {
 	mkfifo pipe
 	in=pipe spawn rotate eet-rotate -t 1 out
