@@ -20,7 +20,7 @@ PATH=${EET_BIN:-$(dirname "$0")/../build/bin}:$PATH
 
 eet-listen -q localhost:0 --spool "$dir" -- "$@" > /dev/null
 jq -s -e -r '
-	map(select(.event == "session")) |
+	map(select(.event == "session")) | sort_by(.session) |
 	if length == 0 then "no stream came\n" | halt_error(3) else .[] end |
 	[
 		if .frames == 0 then "no frames" else empty end,
