@@ -328,8 +328,10 @@ class Round:
         self.finish()
         self.streams.append(stream)
         after = self.files()
+        if after.pop(".next") != b"%d\n" % (number + 1):
+            self.spoilt(".next: not the number after the last session's")
         for name, data in before.items():
-            if not after.get(name, b"").startswith(data):
+            if name != ".next" and not after.get(name, b"").startswith(data):
                 self.spoilt(f"{name}: not what it was before the next start")
         sessions = {int(re.search(r"_s(\d+)\.eet", name)[1])
                     for name in after if name.endswith(".eet")}
