@@ -80,7 +80,7 @@ kept() {
 @test "upkeep: damage in the index is that line's: all others stay, and no command runs again" {
 	four_seconds | eet-rotate -q -t 1 --exec 'echo "$EET_NAME" >> ran' out > list
 	[ "$(wc -l < ran)" = 4 ]
-	lines=$(wc -l < out/index.jsonl)
+	count=$(wc -l < out/index.jsonl)
 	# A zero byte in each line in turn.
 	at=0
 	while IFS= read -r line; do
@@ -96,7 +96,7 @@ kept() {
 		[ "$(wc -l < ran)" = 4 ]
 		cp before out/index.jsonl
 		at=$((at + ${#line} + 1))
-	done < <(head -n $((lines - 1)) out/index.jsonl)
+	done < <(head -n $((count - 1)) out/index.jsonl)
 	[ "$at" -gt 3000 ]
 }
 
