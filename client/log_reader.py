@@ -75,6 +75,10 @@ class Format:
         return n if length > 0 and length in full else max(0, min(n, short))
 
 
+class _Missing(Exception):
+    """More of the log is needed to go on."""
+
+
 class UnknownFormat:
     """That of a take whose handshake is damaged: its frames are known from their headers only."""
 
@@ -121,6 +125,7 @@ class LogParser:
         self._last_us = None  # the last time believed
         self._highest = 0  # session number in this log
         self._ended = False  # nothing can be read behind damage
+        self._complete = False  # no more of the log comes
 
     def push(self, data):
         """More of the log."""
@@ -131,18 +136,20 @@ class LogParser:
             self._data += data
 
     def finish(self):
-        """The log has ended: the damage that means, if there is a torn record, or None."""
-        rest = len(self._data) - self._at
-        if self._ended or rest == 0:
-            return None
-        self._ended = True
-        return self._damage(f"the log ends {rest} bytes into a record")
+        """The log has ended: what waited comes from records(), and the damage of a torn record."""
+        self._complete = True
 
     def records(self):
-        """Those that are whole, each once."""
+        """Those that are whole, each once; one whose time is doubtful when the next one is there."""
         while not self._ended:
-            record = self._next()
+            try:
+                record = self._next()
+            except _Missing:
+                record = None
             if record is None:
+                rest = len(self._data) - self._at
+                if self._complete and rest:
+                    yield self._end(f"the log ends {rest} bytes into a record")
                 return
             if record.kind != 0:
                 yield record
@@ -214,7 +221,7 @@ class LogParser:
             return None
         _, _, session, kind, _, time_us = _RECORD.unpack_from(whole)
         body = whole[RECORD_HEADER_SIZE:]
-        if kind == OPEN and session <= self._highest and time_us < self._last_us:
+        if kind == OPEN and 0 < session <= self._highest and time_us < self._last_us:
             self._open.clear()  # another log, joined to the one before
             self._last_us, self._highest = None, 0
         time_us = self._last_us = self._believe(min(time_us, MAX_TIME), len(whole))
@@ -231,24 +238,30 @@ class LogParser:
         if last is not None and abs(time_us - last) <= NEAR:
             return max(time_us, last)
         coming, after = self._peek(self._at + size)
-        if coming is None:  # not waited for
+        if coming is None:
             return time_us if last is None else last
         if last is None:
-            third, _ = self._peek(after)
-            doubtful = third is not None and not -NEAR <= coming - time_us <= HOUR
-            return coming if doubtful and abs(third - coming) < abs(third - time_us) else time_us
+            third, _ = (None, 0) if -NEAR <= coming - time_us <= HOUR else self._peek(after)
+            nearer = third is not None and abs(third - coming) < abs(third - time_us)
+            return coming if nearer else time_us
         return time_us if 0 <= coming - time_us <= HOUR and abs(coming - last) > NEAR else last
 
     def _peek(self, at):
-        """The time of the record there in _data, and where the next one is; None: not there yet."""
+        """The time of the record there in _data, and where the next one is; None: there is none."""
         if len(self._data) - at < RECORD_HEADER_SIZE:
+            if self._complete:
+                return None, at
+            raise _Missing
+        magic, length, _, _, _, time_us = _RECORD.unpack_from(self._data, at)
+        if magic != RECORD_MAGIC or not 12 <= length <= MAX_RECORD:
             return None, at
-        _, length, _, _, _, time_us = _RECORD.unpack_from(self._data, at)
         return min(time_us, MAX_TIME), at + PREFIX_SIZE + length
 
     def _read(self, kind, session, time_us, body):
         format, offset = self._open.get(session), self._offset + self._at
         if kind == OPEN:
+            if session == 0:
+                raise ValueError("OPEN of session 0")
             if not eet_wire.HANDSHAKE_SIZE <= len(body) <= eet_wire.HANDSHAKE_SIZE + MAX_KEYS:
                 raise ValueError(f"OPEN of session {session}: {len(body)} bytes")
             body = body[:eet_wire.HANDSHAKE_SIZE]

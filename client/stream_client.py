@@ -149,7 +149,8 @@ class Replay:
         self._fd = fd
         self._session = session
         self._damage = damage
-        self._ended = False
+        self._over = False  # no more of the log comes
+        self._ended = False  # nothing more is wanted
         self._samples = 0  # before the next frame, those of gaps included
         self._expected = None
         self._behind = 0  # repeats in a row
@@ -180,24 +181,29 @@ class Replay:
         return made
 
     def _read(self):
+        if self._over:
+            self._ended = True
+            return
+        self._over = not self._feed(self._parser)
+        self._records = self._parser.records()
+
+    def _feed(self, parser):
+        """More of the log; False: there is no more."""
         data = os.read(self._fd, self.READ)
         if data:
-            self._parser.push(data)
-            self._records = self._parser.records()
+            parser.push(data)
         else:
-            torn = self._parser.finish()
-            if torn:
-                self._tell(torn)
-            self._ended = True
+            parser.finish()
+        return bool(data)
 
     def _tell(self, record):
         self._damage(f"offset {record.offset}: {record.text}")
 
     def _look_through(self):
         """A file: which sessions has it?  (Two are enough to know if there is a choice.)"""
-        parser, sessions = log_reader.LogParser(), []
-        while data := os.read(self._fd, self.READ):
-            parser.push(data)
+        parser, sessions, more = log_reader.LogParser(), [], True
+        while more:
+            more = self._feed(parser)
             for record in parser.records():
                 if record.kind == log_reader.OPEN:
                     sessions.append(record.session)
