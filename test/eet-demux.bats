@@ -228,6 +228,24 @@ three_streams() {
 	{ muxlog pick whole S=1; record TICK 0 1769854511000000; } | cmp - out
 }
 
+@test "demux: of a log with damaged times comes a sound one, which only they differ from" {
+	local at command
+
+	three_streams > sound
+	# A record's time: of the first, of the second, of one in the middle.
+	for at in 16 104 $((144 + 356 + 16)); do
+		cp sound damaged
+		printf '\377\377\377\377\377\377\0\20' | dd of=damaged bs=1 seek=$at conv=notrunc 2> dd.err
+		for command in "eet-demux damaged" "eet-demux --recover damaged" "eet-demux -S 1 damaged"; do
+			run -3 bash -c "$command > out 2> err"
+			grep -q 'time .* does not fit' err
+			eet-info --check -q out
+		done
+		run -3 bash -c "eet-demux damaged > out 2> err"
+		[ "$(cmp -l sound out | awk -v at=$at '$1 <= at || $1 > at + 8' | wc -l)" = 0 ]
+	done
+}
+
 @test "demux: a stream that sends once in hours keeps its times without the others" {
 	/usr/bin/python3 "$EET_ROOT/test/logs.py" mux > log <<-SCRIPT
 		0 OPEN 1 pcm

@@ -38,7 +38,7 @@ struct demux {
 
 	uint64_t seen_us;   /* time of the last record, */
 	uint64_t passed_us; /* and of the last one that was passed on */
-	uint8_t tick[LOG_HEADER_SIZE];
+	uint8_t tick[LOG_HEADER_SIZE], header[LOG_HEADER_SIZE];
 
 	uint32_t takes; /* of frame logs, so far */
 	bool any;       /* a session was selected */
@@ -89,6 +89,8 @@ selects(const struct demux *d)
 	return d->ids.n > 0 || d->sessions.n > 0;
 }
 
+static const uint64_t believed = 10000000; /* how far a time may be from the last one, at once */
+
 /*
  * The time that passed in records which are left out is told by a TICK, or a reader of what is
  * passed on would doubt the next record's.  False: the end.
@@ -96,12 +98,11 @@ selects(const struct demux *d)
 static bool
 pass_time(struct demux *d, const struct log_record *rec)
 {
-	const uint64_t most = 10000000; /* what a reader believes at once */
 	const uint64_t last = d->passed_us;
 	bool left_out = d->passed && d->seen_us != last;
 
 	d->passed_us = rec->time_us;
-	if (!left_out || rec->time_us <= last || rec->time_us - last <= most)
+	if (!left_out || rec->time_us <= last || rec->time_us - last <= believed)
 		return true;
 	if (!sinks_flush(&d->sinks)) /* with the TICK before */
 		return false;
@@ -109,7 +110,24 @@ pass_time(struct demux *d, const struct log_record *rec)
 	return sinks_add(&d->sinks, d->output->common, d->tick, sizeof d->tick);
 }
 
-/* A record as it is, if its session is selected or if it is about all of them.  False: the end. */
+/* A record as it is; where its time was not believed, with that which counts.  False: the end. */
+static bool
+pass_record(struct demux *d, const struct log_record *rec)
+{
+	uint64_t time = log_is_mux(d->reader) ? le64_load(rec->record + 16) : rec->time_us;
+	const uint8_t *body = rec->record + LOG_HEADER_SIZE;
+
+	if (time - rec->time_us <= believed || rec->time_us - time <= believed)
+		return sinks_add(&d->sinks, d->output->common, rec->record, rec->record_length);
+	if (!sinks_flush(&d->sinks)) /* with the header before */
+		return false;
+	memcpy(d->header, rec->record, sizeof d->header);
+	le64_store(d->header + 16, rec->time_us);
+	return sinks_add(&d->sinks, d->output->common, d->header, sizeof d->header) &&
+	    sinks_add(&d->sinks, d->output->common, body, rec->record_length - LOG_HEADER_SIZE);
+}
+
+/* A record, if its session is selected or if it is about all of them.  False: the end. */
 static bool
 pass(struct demux *d, const struct log_record *rec)
 {
@@ -131,7 +149,7 @@ pass(struct demux *d, const struct log_record *rec)
 		return false;
 	d->passed = true;
 	d->mux = mux;
-	return sinks_add(&d->sinks, d->output->common, rec->record, rec->record_length);
+	return pass_record(d, rec);
 }
 
 /* What a session's own sink gets of a record.  False: the end. */
