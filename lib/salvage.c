@@ -1012,8 +1012,11 @@ go_on_renaming(struct salvage *sv, const struct leftover *l)
 {
 	struct stat st;
 
-	if (!segment_has(sv->dir, &l->name, NAME_EET, &st))
+	if (!segment_has(sv->dir, &l->name, NAME_EET, &st)) {
+		if (unlink_file(sv, l, NAME_WAV_PART) == -1)
+			return fail_step(sv, l, NAME_WAV_PART);
 		return remove_file(sv, l, NAME_LINE_PART, "its log is not here");
+	}
 	return go_on_completing(sv, l, (uint64_t)st.st_size, true);
 }
 

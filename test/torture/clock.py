@@ -294,7 +294,7 @@ class Round:
                 self.wrong.append(f"stream {line['stream_id']}: closed with {line['close_code']} "
                                   f"{line['close_reason']}")
         listed = sum(map(len, segments.values()))
-        if listed * 2 + 1 != len(files):
+        if listed * 2 + 2 != len(files):  # with the index and the next number
             self.spoilt(f"{len(files)} files, {listed} segments in the index")
         for stream in self.streams:
             if stream.code != 1000:
