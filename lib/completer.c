@@ -220,7 +220,7 @@ sync_part(const struct segment_dir *d, const struct name *n)
 	int fd, status, e;
 
 	name_file(n, ".eet.part", file);
-	fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(d->fd, file, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd == -1)
 		return errno == ENOENT ? 0 : -1;
 	status = fdio_datasync(fd);

@@ -82,6 +82,26 @@ growing_create(struct growing_set *set, struct growing *g, struct name *n)
 	return 0;
 }
 
+/* Bytes of the log that are in the file.  The handshake goes out with the first piece. */
+static uint64_t
+written(const struct growing *g)
+{
+	uint64_t bytes = g->base + g->skip;
+
+	for (size_t i = 0; i < g->first; i++)
+		bytes += g->pieces[i].len;
+	return bytes;
+}
+
+/* Is it as it was left?  Its inode may have gone to another file since it was removed. */
+static bool
+is_its_file(const struct growing *g, int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == written(g);
+}
+
 /* Have the file open, and be the last one to be closed. */
 static int
 open_file(struct growing_set *set, struct growing *g)
@@ -96,10 +116,15 @@ open_file(struct growing_set *set, struct growing *g)
 	}
 	make_room(set, false);
 	name_file(&g->name, ".eet.part", file);
-	while (
-	    (fd = openat(set->dir->fd, file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW)) == -1)
+	while ((fd = openat(set->dir->fd, file,
+		    O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW)) == -1)
 		if (!make_room(set, true))
 			return -1;
+	if (!is_its_file(g, fd)) {
+		close(fd);
+		errno = ENOENT;
+		return -1;
+	}
 	use_file(set, g, fd);
 	return 0;
 }
@@ -152,17 +177,6 @@ forget_pieces(struct growing_set *set, struct growing *g)
 	if (g->n > 0)
 		TAILQ_REMOVE(&set->dirty, g, by_flush);
 	g->first = g->n = g->skip = 0;
-}
-
-/* Bytes of the log that are in the file.  The handshake goes out with the first piece. */
-static uint64_t
-written(const struct growing *g)
-{
-	uint64_t bytes = g->base + g->skip;
-
-	for (size_t i = 0; i < g->first; i++)
-		bytes += g->pieces[i].len;
-	return bytes;
 }
 
 /* The next bytes to be written, as many as one call takes, into iov.  Returns how many entries. */

@@ -592,6 +592,49 @@ change_part() {
 	done
 }
 
+longer_than() {
+	[ "$(stat -c %s "$2")" -gt "$1" ]
+}
+
+@test "rotate: another file under a growing one's name is not written to, nor waited for" {
+	for how in closed synced; do
+		rm -rf out pipe
+		mkfifo pipe
+		# With few descriptors all but some are closed between writes; in a shell of its own, for the limit.
+		if [ $how = closed ]; then
+			in=pipe spawn rotate bash -c 'ulimit -n 20 && exec eet-rotate -t 0 out'
+		else
+			in=pipe spawn rotate eet-rotate -t 0 --sync 10ms out
+		fi
+		exec 7> pipe
+		{
+			for i in {1..40}; do
+				echo "0 OPEN $i pcm id=$i"
+				echo "0 FRAME $i seq=0 count=1"
+			done
+			for i in {1..40}; do
+				echo "1 FRAME $i seq=1 count=3"
+			done
+			echo '2 TICK'
+		} > script
+		mux < script > log
+		begun=$(head -n 80 script | mux | wc -c)
+		head -c "$begun" log >&7
+		wait_for test -s out/stream_39_20260131T101500.000Z_s39.eet.part
+		rm out/stream_1_*.part out/stream_2_*.part
+		mkfifo out/stream_1_20260131T101500.000Z_s1.eet.part
+		echo mine > out/stream_2_20260131T101500.000Z_s2.eet.part
+		tail -c +$((begun + 1)) log | head -c -24 >&7
+		wait_for longer_than 500 out/stream_39_20260131T101500.000Z_s39.eet.part
+		tail -c 24 log >&7 # what was written is to be synced now
+		exec 7>&-
+		finish rotate
+		[ "$status" = 1 ]
+		[ "$(cat out/stream_2_20260131T101500.000Z_s2.eet.part)" = mine ]
+		[ "$(jq -r 'select(.event == "segment" and .stream_id > 2) | .frames' out/index.jsonl | sort | uniq -c | xargs)" = "38 4" ]
+	done
+}
+
 @test "rotate: a directory that is removed ends the recording, exit 1 with its name" {
 	mkfifo pipe
 	in=pipe spawn rotate eet-rotate -t 1 out
