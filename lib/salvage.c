@@ -495,25 +495,52 @@ read_handshake(const struct segment_dir *d, const char *file, struct wire_handsh
 	return is;
 }
 
-/* All segments of a session begin with the same handshake: look for one of them. */
+/* Is it another log of l's session, and has it the handshake of that stream?  It is then in *o. */
 static bool
-borrow_handshake(const struct salvage *sv, const struct leftover *l, struct wire_handshake *o)
+has_sibling_handshake(const struct salvage *sv, const struct leftover *l, const char *file,
+    struct wire_handshake *o)
+{
+	struct name name;
+	enum name_suffix suffix = name_read(file, &name);
+
+	return (suffix == NAME_EET || suffix == NAME_EET_PART) && name.session == l->name.session &&
+	    name.stream_id == l->name.stream_id && read_handshake(sv->dir, file, o) &&
+	    o->stream_id == name.stream_id;
+}
+
+/*
+ * All segments of a session begin with the same handshake: look for one of them, with which the log on fd
+ * has the most frames, for a damaged one can look sound.  *looko: what it then holds.  1, 0: there is
+ * none; -1: errno.
+ */
+static int
+borrow_handshake(const struct salvage *sv, const struct leftover *l, int fd,
+    struct wire_handshake *o, struct look *looko)
 {
 	DIR *dir = open_directory(sv->dir);
+	struct wire_handshake other, last = { 0 };
 	struct dirent *e;
-	bool found = false;
+	struct look look;
+	int found = 0, error;
 
 	if (dir == NULL)
-		return false;
-	while (!found && (e = readdir(dir)) != NULL) {
-		struct name name;
-		enum name_suffix suffix = name_read(e->d_name, &name);
-
-		found = (suffix == NAME_EET || suffix == NAME_EET_PART) &&
-		    name.session == l->name.session && name.stream_id == l->name.stream_id &&
-		    read_handshake(sv->dir, e->d_name, o) && o->stream_id == name.stream_id;
+		return -1;
+	while (found != -1 && (e = readdir(dir)) != NULL) {
+		if (!has_sibling_handshake(sv, l, e->d_name, &other) ||
+		    (found == 1 && memcmp(&other, &last, sizeof last) == 0))
+			continue;
+		last = other;
+		if (look_at(fd, &other, &look) == -1) {
+			found = -1;
+		} else if (found == 0 || look.frames > looko->frames) {
+			*o = other;
+			*looko = look;
+			found = 1;
+		}
 	}
+	error = errno;
 	closedir(dir);
+	errno = error;
 	return found;
 }
 
@@ -942,24 +969,24 @@ salvage_open_log(struct salvage *sv, const struct leftover *l, int fd)
 	struct wire_handshake borrowed;
 	struct look look;
 	int zeros = only_zeros(fd, 0);
-	bool borrows = false;
+	int borrows = 0;
 
 	if (zeros == -1 || look_at(fd, NULL, &look) == -1)
 		return fail_step(sv, l, NAME_EET_PART);
 	if (zeros == 1 || is_less_than_a_frame(fd, look.size))
 		return remove_empty(sv, l);
 	if (!look.has_handshake) {
-		if (!(borrows = borrow_handshake(sv, l, &borrowed)))
-			return keep_unreadable(sv, l, false);
-		if (look_at(fd, &borrowed, &look) == -1)
+		if ((borrows = borrow_handshake(sv, l, fd, &borrowed, &look)) == -1)
 			return fail_step(sv, l, NAME_EET_PART);
+		if (borrows == 0)
+			return keep_unreadable(sv, l, false);
 	}
-	if (look.frames == 0 && look.places == (borrows ? 1u : 0u))
+	if (look.frames == 0 && look.places == (uint64_t)borrows)
 		return remove_empty(sv, l);
 	if (look.frames == 0)
 		return keep_unreadable(sv, l, true);
 	if (look.places > 0)
-		return split_damaged(sv, l, fd, &look, borrows ? &borrowed : NULL);
+		return split_damaged(sv, l, fd, &look, borrows == 1 ? &borrowed : NULL);
 	return complete_sound(sv, l, fd, &look);
 }
 

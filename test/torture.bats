@@ -24,6 +24,10 @@ torture() {
 		"${EET_BIN%/bin}/test/torture/faults.so"
 }
 
+@test "torture: holes, flipped bits and garbage in what was left, and faults in its salvage" {
+	torture holes.py --states 12 "${EET_BIN%/bin}/test/torture/faults.so"
+}
+
 @test "torture: 60 streams come and go, all is stored, nothing grows" {
 	torture soak.py --minutes 0.05 --streams 60 "${EET_BIN%/bin}/test/bench/churn"
 }

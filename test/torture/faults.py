@@ -48,9 +48,8 @@ import time
 
 import promise
 import table
-from promise import NAME, Salvage, Sent, State, Wrong, read
+from promise import NAME, PATIENCE, Salvage, Sent, State, Wrong, read
 
-PATIENCE = 300
 AT_ONCE = 8  # most of them wait for a disk that is full, for a second
 HERE = os.path.dirname(os.path.abspath(__file__))
 POINT = re.compile(r"^point \d+: (\w+) (.*)$", re.MULTILINE)
@@ -110,7 +109,7 @@ class Faults:
         self.keep = KEEP if "--keep-bytes" in name else []
         self.rounds = self.sent = self.lost = self.damaged = 0
         self.slowest, self.failed = 0.0, False
-        self.wavs = {}
+        self.wavs = promise.Wavs()
         self.log = os.path.join(folder, "log")
         with open(self.log, "wb") as f:
             subprocess.run([os.path.join(HERE, "..", "logs.py"), "mux"], input=SCRIPT.encode(),
@@ -121,16 +120,8 @@ class Faults:
         run.record(self.log)
         self.recorded = run.out
         self.undisturbed = run.files()
-        self.wavs = {data: self.undisturbed[name[:-4] + ".wav"]
-                     for name, data in self.undisturbed.items() if name.endswith(".eet")}
-        if len(self.wavs) < 6:
-            raise Wrong(f"only {len(self.wavs)} segments")
-
-    def wav(self, log):
-        if log not in self.wavs:
-            self.wavs[log] = subprocess.run(["eet-wav", "-q"], input=log, check=True,
-                                            timeout=PATIENCE, stdout=subprocess.PIPE).stdout
-        return self.wavs[log]
+        if len(self.undisturbed.logs()) < 6:
+            raise Wrong(f"only {len(self.undisturbed.logs())} segments")
 
     def each(self, visit):
         """visit(point) for all of them, until one is beyond the last.  Yields what it returns."""
@@ -330,7 +321,7 @@ class Run:
         first, new = promise.again(faults.undisturbed, found, left) if log is not None else (1, {})
         if log is not None and first <= max(left.numbers(), default=0):
             raise Wrong(f"{first} was the number of another session", damaged=1)
-        statuses = Salvage(faults.streams, left, found, faults.wav, gone=gone).check(new)
+        statuses = Salvage(faults.streams, left, found, faults.wavs, gone=gone).check(new)
         if self.status not in statuses:
             raise Wrong(f"exit status {self.status}: {self.said}", damaged=1)
         self.check_index(found)

@@ -48,12 +48,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import logs
 import table
 import promise
-from promise import INDEX, NAME, Salvage, Sent, State, Wrong, read
+from promise import INDEX, NAME, PATIENCE, Salvage, Sent, State, Wrong, read
 
 CREATE, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, LINK, MKDIR, PRINT, MARK = range(10)
 HEAD = struct.Struct("<IIQQQQ")
 Op = collections.namedtuple("Op", "kind file dir where first second data")
-PATIENCE = 300
 SECTOR = 512
 LISTED = re.compile(rb'^{"event":"segment","eet":"([^"]*)".*"error":null', re.MULTILINE)
 PRINTED = re.compile(rb"/([^/\n]*\.eet)$", re.MULTILINE)
@@ -63,28 +62,32 @@ UNSEEN = set("""copy_file_range creat creat64 fallocate fallocate64 fopen fopen6
     mkostemp mkstemp mkstemp64 mmap posix_fallocate posix_fallocate64 pwritev pwritev2 pwritev64
     remove rmdir sendfile sendfile64 splice symlink symlinkat sync sync_file_range truncate
     truncate64""".split())
-# Segments end by size, by ROTATE, by CLOSE and by the end of the input.
+# Segments end by size, by ROTATE, by CLOSE and by the end of the input.  The session with the highest
+# number ends before others do, so that no file that grows tells of it.
 SCRIPT = """
 0 OPEN 1 adpcm id=1 tag=one
 0 OPEN 2 pcm id=2 ch=2
 0 FRAME 1 seq=0 count=5 step=0
 0 FRAME 2 seq=0 count=2 step=0
+0.4 OPEN 3 pcm id=3 n=80
+0.4 FRAME 3 seq=0 count=2 step=0
 0.4 FRAME 1 seq=5 count=7 step=0
 0.4 FRAME 2 seq=2 count=1 step=0
 1.1 FRAME 1 seq=12 count=3 step=0
 1.1 FRAME 2 seq=3 count=2 step=0
+1.1 CLOSE 3 1000
 1.5 ROTATE
 1.5 FRAME 1 seq=16 count=4 step=0
 1.5 FRAME 2 seq=5 count=1 step=0
-2.2 OPEN 3 pcm id=3 n=80
+2.2 OPEN 4 pcm id=4 n=80
 2.2 FRAME 1 seq=20 count=9 step=0
 2.2 FRAME 2 seq=6 count=2 step=0
-2.2 FRAME 3 seq=0 count=3 step=0
+2.2 FRAME 4 seq=0 count=3 step=0
 2.7 CLOSE 1 1000
 2.7 FRAME 2 seq=8 count=1 step=0
-2.7 FRAME 3 seq=3 count=2 step=0
+2.7 FRAME 4 seq=3 count=2 step=0
 3.3 FRAME 2 seq=9 count=1 step=0
-3.3 FRAME 3 seq=5 count=6 step=0
+3.3 FRAME 4 seq=5 count=6 step=0
 """
 EXEC = ["--exec", 'echo "$RUN ${1##*/}" >> "$RAN"']
 KINDS = {
@@ -320,7 +323,7 @@ class Power:
         self.log_file = os.path.join(folder, "log")
         with open(self.log_file, "wb") as f:
             f.write(b"".join(data for _, data, _ in self.log.pieces))
-        self.wavs, self.seen = {}, set()
+        self.wavs, self.seen = promise.Wavs(), set()
         self.states = self.lost = self.damaged = 0
         self.slowest, self.failed = 0.0, False
         run = Run(self, "undisturbed")
@@ -331,18 +334,6 @@ class Power:
         self.trace = options.trace or os.path.join(folder, "trace")
         self.ops = self.record(run)
         self.commands = run.commands() if options.trace is None else set(self.lines)
-
-    def wav(self, log):
-        if log not in self.wavs:
-            with tempfile.TemporaryFile() as f:
-                f.write(log)
-                f.seek(0)
-                done = subprocess.run(["eet-wav", "-q"], stdin=f, check=False, timeout=PATIENCE,
-                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            if done.returncode not in (0, 3):  # what zeros make of a log can be damage
-                raise Wrong(f"eet-wav: exit status {done.returncode}")
-            self.wavs[log] = done.stdout
-        return self.wavs[log]
 
     def frames_in(self, name, data):
         return self.log.sent[int(NAME.match(name)[1])].on_disk([data])
@@ -578,7 +569,7 @@ class Run:
         first, new = promise.again(power.undisturbed, found, left) if recorded else (1, {})
         if recorded and first <= max(left.numbers() | told.numbers, default=0):
             raise Wrong(f"{first} was the number of another session", damaged=1)
-        expected = Salvage(power.log.sent, left, found, power.wav, synced).check(new)
+        expected = Salvage(power.log.sent, left, found, power.wavs, synced).check(new)
         if status not in expected:
             raise Wrong(f"exit status {status}: {self.said}", damaged=1)
         self.check_promise(found, left, told)
@@ -598,7 +589,7 @@ class Run:
             if found.get(name) != data:
                 raise Wrong(f"{name} was complete, and is not",
                             lost=len(self.power.frames_in(name, data)), damaged=1)
-            if found.get(wav_of(name)) != self.power.wav(data):
+            if found.get(wav_of(name)) != self.power.wavs[data]:
                 raise Wrong(f"{wav_of(name)} was complete, and is not", damaged=1)
             if name not in found.listed():
                 raise Wrong(f"{name} was complete, and is not in the index", damaged=1)

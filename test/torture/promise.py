@@ -9,8 +9,11 @@ import json
 import os
 import re
 import struct
+import subprocess
+import tempfile
 
 NAME = re.compile(r"^stream_(\d+)(?:_.+)?_\d{8}T\d{6}\.\d{3}Z_s(\d+)(\.[a-z.]+)$")
+PATIENCE = 300
 INDEX = "index.jsonl"
 NEXT = ".next"
 SEEN = ".seen"
@@ -36,6 +39,21 @@ def until_salvaged(out):
     """A command that ends when nothing in that directory is unfinished: salvage goes on in the background."""
     return ["sh", "-c", "for _ in $(seq 6000); do ls \"$0\" | grep -q '[.]part$' || exit 0; "
                         "sleep 0.05; done; exit 1", out]
+
+
+class Wavs(dict):
+    """{log: the WAV that eet-wav makes of it}."""
+
+    def __missing__(self, log):
+        with tempfile.TemporaryFile() as f:
+            f.write(log)
+            f.seek(0)
+            done = subprocess.run(["eet-wav", "-q"], stdin=f, check=False, timeout=PATIENCE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if done.returncode not in (0, 3):  # what was put into a log can be damage
+            raise Wrong(f"eet-wav: exit status {done.returncode}")
+        self[log] = done.stdout
+        return done.stdout
 
 
 def stem(name):
@@ -107,12 +125,12 @@ class State(dict):
     def listed(self):
         """Logs that are complete, as the index says."""
         return [line["eet"] for line in self.lines()
-                if line["event"] == "segment" and line["error"] is None]
+                if line["event"] == "segment" and line.get("error", 0) is None and line.get("eet")]
 
     def numbers(self):
         """Sessions that names and lines tell of."""
         return {int(NAME.match(name)[2]) for name in self.segments()} | {
-            line["session"] for line in self.lines()}
+            line["session"] for line in self.lines() if isinstance(line.get("session"), int)}
 
 
 def again(undisturbed, found, left):
@@ -137,6 +155,13 @@ class Sent:
     def on_disk(self, some):
         """Those of its frames that are whole somewhere in some bytes."""
         return [frame for frame in self.frames if any(frame in data for data in some)]
+
+    def stands_alone(self, frame, data):
+        """Is it followed by damage?  A reader that has lost its place takes for a frame only what is
+        followed by another one, or the end."""
+        at = data.find(frame)
+        rest = data[at + len(frame):]
+        return at != -1 and rest != b"" and rest[:4] != self.frames[0][:4]
 
     def walk(self, data):
         """Where the frames end that lie side by side behind the handshake."""
@@ -164,7 +189,8 @@ class Sent:
         if not torn or rest[:MAGIC_AND_LENGTH] in self.heads:
             return whole, end
         if any(head.startswith(torn) for head in self.heads):
-            return whole, end
+            # A magic before zeros is that of a frame without samples, too.
+            return "either" if rest[:4] == magic and len(rest) >= FRAME else whole, end
         if rest[:4] == magic and (len(rest) < FRAME or
                                   FRAME + struct.unpack_from("<I", rest, 4)[0] > len(rest)):
             return "either", end
@@ -174,10 +200,10 @@ class Sent:
 class Salvage:
     """left: a directory; found: what a start has made of it."""
 
-    def __init__(self, sent, left, found, wav, synced=True, gone=()):
-        """sent: {stream_id: Sent}; wav: makes the WAV of a log; synced: its files were; gone: what was
+    def __init__(self, sent, left, found, wavs, synced=True, gone=()):
+        """sent: {stream_id: Sent}; wavs: Wavs; synced: its files were; gone: what was
         removed to keep a limit."""
-        self.sent, self.left, self.found, self.wav = sent, left, found, wav
+        self.sent, self.left, self.found, self.wavs = sent, left, found, wavs
         self.synced, self.gone = synced, gone
         self.kept = collections.defaultdict(list)  # {session: damaged logs as they were}
         for name, data in found.segments().items():
@@ -235,6 +261,10 @@ class Salvage:
         """What grew is complete, and if it is damaged, kept as it was, too."""
         sent = self.sent[self.session(name)[0]]
         kind, end = sent.judge(data)
+        # What an earlier start took for sound of a damaged one, such as a frame with another length, is
+        # kept as it was there.
+        if kind == "damaged" and stem(name) + ".eet.damaged" in self.left:
+            kind = "either"
         kept = data in self.kept[self.session(name)]
         complete = data[:end] in self.found.logs().values()
         if kind == "damaged" and not kept:
@@ -248,7 +278,9 @@ class Salvage:
     def excused(self, session):
         """Bytes on the disk whose frames need be nowhere else: their handshake is not known."""
         sent, here = self.sent[session[0]], self.files_of(session)
-        known = [data for name, data in here.items() if data.startswith(sent.handshake)]
+        # One without a frame is removed, and cannot lend its own.
+        known = [data for data in here.values()
+                 if data.startswith(sent.handshake) and sent.judge(data)[0] != "nothing"]
         for name, data in here.items():
             if data not in self.kept[session] or data.startswith(sent.handshake):
                 continue
@@ -282,7 +314,8 @@ class Salvage:
         lost = [frame for frame in sent.on_disk(here.values())
                 if not any(frame in data for _, data in logs)]
         excused = list(self.excused(session))
-        lost = [frame for frame in lost if not any(frame in data for data in excused)]
+        lost = [frame for frame in lost if not any(frame in data for data in excused)
+                and not any(sent.stands_alone(frame, data) for data in self.kept[session])]
         if lost:
             raise Wrong(f"session {session[1]}: {len(lost)} frames were on the disk, and are not in "
                         f"the result, the first with seq {struct.unpack_from('<I', lost[0], 8)[0]}",
@@ -319,7 +352,7 @@ class Salvage:
             was_under_way = name[:-4] + ".line.part" in self.left or (
                 name + ".part" in self.left and self.left.is_linked(name + ".part"))
             if name in self.new or (was_under_way and self.synced):
-                if self.found.get(name[:-4] + ".wav") != self.wav(data):
+                if self.found.get(name[:-4] + ".wav") != self.wavs[data]:
                     raise Wrong(f"{name} has another WAV", damaged=1)
             # Where nothing is synced, a line can outlive what it is about.
             if (listed.count(name) > 1 and self.synced) or (
@@ -342,7 +375,7 @@ class Salvage:
             except ValueError:
                 raise Wrong(f"a line of the index: {line}, after {torn}", damaged=1) from None
         if self.synced:
-            for name in self.found.listed():
+            for name in set(self.found.listed()) - set(self.left.listed()):
                 if name not in self.found and name not in self.gone:
                     raise Wrong(f"{name} is in the index, but not there", damaged=1)
 

@@ -1100,6 +1100,34 @@ handshake_of_another(void **state)
 	bytes_free(&other);
 }
 
+/* Of those there are, one is damaged too, and looks sound: taken is the one that fits. */
+static void
+handshake_that_fits(void **state)
+{
+	static const char *const names[] = { "stream_7_a_20260131T101400.000Z_s1.eet",
+		"stream_7_a_20260131T101430.000Z_s1.eet" };
+	struct bytes b = make_log(), other = { 0 }, wrong = { 0 };
+
+	(void)state;
+	put_handshake(&other, &mono);
+	put_frame(&other, WIRE_PCM16, 100, 8);
+	bytes_add(&wrong, other.p, other.len);
+	wrong.p[18] ^= WIRE_ADPCM; /* the codec */
+	memset(b.p, 0, WIRE_HANDSHAKE_SIZE);
+	/* Whichever is found first. */
+	for (size_t i = 0; i < 2; i++) {
+		scratch_write(&place, names[i], other.p, other.len);
+		scratch_write(&place, names[1 - i], wrong.p, wrong.len);
+		scratch_write(&place, NAME ".eet.part", b.p, b.len);
+		recover();
+		assert_salvaged(&b, true);
+		scratch_empty(&place);
+	}
+	bytes_free(&b);
+	bytes_free(&other);
+	bytes_free(&wrong);
+}
+
 /* … without one, the log is kept as it is. */
 static void
 handshake_gone(void **state)
@@ -1321,6 +1349,7 @@ main(void)
 		TEST(holes),
 		TEST(garbage_at_the_end),
 		TEST(handshake_of_another),
+		TEST(handshake_that_fits),
 		TEST(handshake_gone),
 		TEST(damaged_killed),
 		TEST(damaged_refused),
