@@ -115,6 +115,20 @@ fdio_datasync(int fd)
 	return for_good(fdatasync(fd));
 }
 
+DIR *
+fdio_opendir(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), e;
+	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+
+	if (dir == NULL && fd != -1) {
+		e = errno;
+		close(fd);
+		errno = e;
+	}
+	return dir;
+}
+
 int
 fdio_sync_dir(int fd)
 {

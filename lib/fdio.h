@@ -5,6 +5,7 @@
 #ifndef EET_FDIO_H
 #define EET_FDIO_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +37,9 @@ int fdio_writev_full(int fd, struct iovec *iov, size_t count, size_t *firsto);
  */
 int fdio_sync(int fd);
 int fdio_datasync(int fd);
+
+/* Open the directory dirfd once more, to be listed from its beginning.  NULL with errno. */
+DIR *fdio_opendir(int dirfd);
 
 /* fsync(2) of a directory, as fdio_sync(); where the file system has no such operation, 0. */
 int fdio_sync_dir(int fd);

@@ -6,9 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* 2026-01-01: an earlier timestamp_ms is that of a device whose clock was not set. */
-#define CLOCK_SET_MS UINT64_C(1767225600000)
-
 void
 pcm_init(struct pcm *p, const struct wire_handshake *h, enum adpcm_layout layout, bool fill)
 {
@@ -33,7 +30,7 @@ carries_on(struct pcm *p, const struct wire_handshake *h, uint32_t first_seq)
 
 	if (!p->stream.started || behind == 0 || behind > UINT32_C(1) << 31)
 		return true;
-	if (h->timestamp_ms < CLOCK_SET_MS)
+	if (h->timestamp_ms < WIRE_CLOCK_SET_S * 1000)
 		return behind <= STREAM_MAX_BEHIND;
 	p->resent = true;
 	return true;

@@ -1,5 +1,6 @@
 #include "retention.h"
 
+#include "fdio.h"
 #include "remover.h"
 #include "seen.h"
 #include "thread.h"
@@ -19,7 +20,7 @@
 
 #define SECOND_US UINT64_C(1000000)
 #define DAY_US    (86400 * SECOND_US)
-#define FLOOR_US  (SEEN_FLOOR_S * SECOND_US)
+#define FLOOR_US  (WIRE_CLOCK_SET_S * SECOND_US)
 
 /* Limits are looked at so often, because what others write fills the disk too. */
 enum { LOOK_US = 1000000 };
@@ -41,7 +42,7 @@ struct kept {
 	uint64_t time_ms;
 	uint64_t bytes; /* if it is measured or removed */
 	uint32_t session, stream_id;
-	uint32_t seen_s;   /* dated before SEEN_FLOOR_S: there since then; 0: not known */
+	uint32_t seen_s;   /* dated before WIRE_CLOCK_SET_S: there since then; 0: not known */
 	uint8_t why;       /* it is being removed, because of that; STAYS: it is not */
 	uint8_t files;     /* … so many */
 	uint8_t round;     /* it could not be removed in this one */
@@ -476,7 +477,7 @@ seen_fails(struct retention *r, const char *what)
 static void
 look_at_undated(struct retention *r, uint64_t now_us)
 {
-	const size_t undated = since(r, SEEN_FLOOR_S * 1000);
+	const size_t undated = since(r, WIRE_CLOCK_SET_S * 1000);
 	const uint64_t now_s = now_us / SECOND_US;
 
 	if (undated == r->from || now_us < FLOOR_US || r->seen_failed == r->round)
@@ -602,7 +603,7 @@ choose_aged(struct retention *r, size_t at, size_t end, uint64_t now_us)
 static void
 choose_all(struct retention *r, uint64_t now_us)
 {
-	const size_t undated = since(r, SEEN_FLOOR_S * 1000);
+	const size_t undated = since(r, WIRE_CLOCK_SET_S * 1000);
 
 	/* A clock that was years ahead must not keep its files for ever; nor one that is behind cost any. */
 	if (read_clock(CLOCK_BOOTTIME) - r->boot_begin > DAY_US)
@@ -786,20 +787,6 @@ work(void *arg)
  * ---- The caller's side ----
  */
 
-static DIR *
-open_listing(const struct segment_dir *d)
-{
-	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), e;
-	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
-
-	if (dir == NULL && fd != -1) {
-		e = errno;
-		close(fd);
-		errno = e;
-	}
-	return dir;
-}
-
 struct retention *
 retention_new(const struct segment_dir *d, const struct retention_limits *l)
 {
@@ -820,7 +807,7 @@ retention_new(const struct segment_dir *d, const struct retention_limits *l)
 	/* Descriptors are had now: later there may be none. */
 	if ((r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) != -1 &&
 	    (r->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) != -1 &&
-	    (r->listing = open_listing(d)) != NULL && (r->remover = remover_new(d)) != NULL)
+	    (r->listing = fdio_opendir(d->fd)) != NULL && (r->remover = remover_new(d)) != NULL)
 		return r;
 	e = errno;
 	retention_free(r);

@@ -206,24 +206,10 @@ list_file(struct salvage *sv, const char *file)
 	return add(sv, &name, suffix);
 }
 
-static DIR *
-open_directory(const struct segment_dir *d)
-{
-	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), e;
-	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
-
-	if (dir == NULL && fd != -1) {
-		e = errno;
-		close(fd);
-		errno = e;
-	}
-	return dir;
-}
-
 static int
 list(struct salvage *sv)
 {
-	DIR *dir = open_directory(sv->dir);
+	DIR *dir = fdio_opendir(sv->dir->fd);
 	struct dirent *e;
 	int status = 0, error;
 
@@ -517,7 +503,7 @@ static int
 borrow_handshake(const struct salvage *sv, const struct leftover *l, int fd,
     struct wire_handshake *o, struct look *looko)
 {
-	DIR *dir = open_directory(sv->dir);
+	DIR *dir = fdio_opendir(sv->dir->fd);
 	struct wire_handshake other, last = { 0 };
 	struct dirent *e;
 	struct look look;

@@ -51,7 +51,7 @@ parse(const char *line, const char *end, struct seen_line *o)
 
 	if (p == NULL || p == end || *p != ' ' || (p = number(p + 1, end, &o->time_s)) == NULL)
 		return false;
-	return p == end && o->next <= MOST_NEXT && o->time_s >= SEEN_FLOOR_S &&
+	return p == end && o->next <= MOST_NEXT && o->time_s >= WIRE_CLOCK_SET_S &&
 	    o->time_s <= MOST_TIME_S;
 }
 

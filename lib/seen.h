@@ -6,15 +6,14 @@
 #ifndef EET_SEEN_H
 #define EET_SEEN_H
 
+#include "wire.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SEEN_FILE    ".seen"
-
-/* 2026-01-01T00:00:00Z: a clock that shows less was never set. */
-#define SEEN_FLOOR_S UINT64_C(1767225600)
+#define SEEN_FILE ".seen"
 
 struct seen_line {
 	uint64_t next, time_s;
@@ -28,7 +27,7 @@ struct seen {
 
 /*
  * Add the sound lines of a file, open on fd, to s; whatever else is in it is passed over.  A line is
- * sound that ends, whose NEXT is 1 to 2^32, and whose TIME is neither before SEEN_FLOOR_S nor after the
+ * sound that ends, whose NEXT is 1 to 2^32, and whose TIME is neither before WIRE_CLOCK_SET_S nor after the
  * year 9999.  0, or -1 with errno; s is then as it was.
  */
 int seen_read(struct seen *s, int fd);

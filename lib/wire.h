@@ -20,6 +20,9 @@
 #define WIRE_MAGIC_ADPCM     0x41445046u
 #define WIRE_MAGIC_PCM       0x464D4350u
 
+/* 2026-01-01T00:00:00Z, seconds since the epoch: a clock that shows less was never set. */
+#define WIRE_CLOCK_SET_S     UINT64_C(1767225600)
+
 enum {
 	WIRE_VERSION = 1,
 	WIRE_HANDSHAKE_SIZE = 32,

@@ -1,6 +1,8 @@
 /* See clock.h. */
 #include "clock.h"
 
+#include "wire.h"
+
 #include <stdbool.h>
 #include <time.h>
 
@@ -10,8 +12,7 @@ static uint64_t lived;  /* of that, what clock_now() counts */
 static bool fresh;
 static bool behind; /* the wall clock is still that of a machine which has none while it is off */
 
-/* 2026-01-01T00:00:00Z, in microseconds: no clock that was ever set is before. */
-#define EARLIEST UINT64_C(1767225600000000)
+#define EARLIEST (WIRE_CLOCK_SET_S * 1000000)
 
 static uint64_t
 read_clock(clockid_t id)

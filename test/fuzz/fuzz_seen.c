@@ -27,7 +27,7 @@ require_same(const struct seen *a, const struct seen *b)
 		require(a->lines[i].next == b->lines[i].next);
 		require(a->lines[i].time_s == b->lines[i].time_s);
 		require(a->lines[i].next >= 1 && a->lines[i].next <= UINT64_C(1) << 32);
-		require(a->lines[i].time_s >= SEEN_FLOOR_S);
+		require(a->lines[i].time_s >= WIRE_CLOCK_SET_S);
 	}
 }
 
@@ -52,7 +52,7 @@ directory(void)
 static void
 append(const uint8_t *data, size_t size, struct seen *all)
 {
-	const uint64_t next = all->n + 1, time_s = SEEN_FLOOR_S + size;
+	const uint64_t next = all->n + 1, time_s = WIRE_CLOCK_SET_S + size;
 	int dir = directory();
 	int fd = openat(dir, SEEN_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	struct seen again = { 0 };
