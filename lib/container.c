@@ -231,6 +231,9 @@ container_parse(container_look *look, void *arg, uint64_t total, struct containe
 		found(&p, be32_load(b + 4), 8, be32_load(b + 8), 0);
 	else if (memcmp(b, "riff", 4) == 0)
 		walk_w64(&p);
+	o->has_no_data = o->data == 0 &&
+	    (memcmp(b, "RIF", 3) == 0 || memcmp(b, "RF64", 4) == 0 || memcmp(b, "BW64", 4) == 0 ||
+		memcmp(b, "riff", 4) == 0);
 	o->ima = o->ima && o->data > 0;
 }
 

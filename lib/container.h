@@ -19,8 +19,9 @@ typedef size_t container_look(void *arg, uint64_t offset, uint8_t *buf, size_t l
 enum { CONTAINER_PATCH = 4, CONTAINER_PATCHES = 3 };
 
 struct container {
-	uint64_t
-	    data; /* offset of the samples; 0: it is none of these files, or its header is cut */
+	uint64_t data; /* offset of the samples; 0: none were found */
+	bool
+	    has_no_data; /* … though a file of its kind (RIFF, W64) has a chunk of them, maybe empty */
 	uint64_t size;  /* bytes of samples as it says, or CONTAINER_UNKNOWN */
 	bool in_blocks; /* of RIFF: a coder's, so that its decoder must know where they end */
 	/* IMA ADPCM in RIFF: samples can be decoded from data on. */

@@ -815,6 +815,8 @@ wav_read_end(struct wav_reader *r, char texto[WAV_TEXT], bool *failedo)
 		memcpy(texto, r->text, WAV_TEXT);
 	else if (r->short_file)
 		snprintf(texto, WAV_TEXT, "shorter than its header says");
+	else if (r->samples == 0 && r->container.has_no_data)
+		snprintf(texto, WAV_TEXT, "ends within its header");
 	else if (r->promised != WAV_UNKNOWN && r->samples < r->promised)
 		snprintf(texto, WAV_TEXT,
 		    "ends after %" PRIu64 " samples, its header says %" PRIu64, r->samples,

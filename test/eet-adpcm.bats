@@ -316,6 +316,22 @@ sizes() {
 	END
 }
 
+@test "adpcm: a file that is cut within its header is no empty log: exit 3" {
+	sox "$EET_ROOT/data/speech_8k.wav" x.wav trim 0 1
+	sox x.wav x.w64
+	for file in x.wav x.w64; do
+		for n in 40 41 42 43 44 80 96 100 104; do
+			head -c $n $file > cut
+			run -3 --separate-stderr eet-adpcm -e cut
+			[ -n "$stderr" ]
+			run -3 --separate-stderr bash -c 'cat cut | eet-adpcm -e'
+		done
+	done
+	# One that holds nothing, and says so, is.
+	sox x.wav empty.wav trim 0 0
+	run -0 --separate-stderr eet-adpcm -e empty.wav
+}
+
 @test "adpcm: files whose writer could not go back to their sizes are read to their end" {
 	local kind riff bytes unknown=4294967295 long=18446744073709551615
 
