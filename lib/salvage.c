@@ -401,6 +401,17 @@ only_zeros(int fd, uint64_t offset)
 	return n == 0 ? 1 : -1;
 }
 
+/* Does the log on fd begin with a sound handshake? */
+static bool
+read_own_handshake(int fd, struct wire_handshake *o)
+{
+	uint8_t head[WIRE_HANDSHAKE_SIZE];
+	struct wire_fault fault;
+
+	return pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+	    wire_parse_handshake(head, sizeof head, o, &fault);
+}
+
 /* How a log is read, and what is done with its records. */
 struct pass {
 	const struct wire_handshake *handshake; /* borrowed; NULL: it has its own */
@@ -409,19 +420,23 @@ struct pass {
 	void *arg;
 };
 
-/* Read the log on fd as --recover does.  0, or -1 with errno. */
+/*
+ * Read the log on fd from an offset on, as --recover does; handshake: what its frames are, if it does not
+ * begin with one there.  Up to the end; or to after a second handshake, which is another log's, since a
+ * segment has one: *nexto is where to go on.  1: to go on; 0; -1: errno.
+ */
 static int
-read_log(int fd, const struct pass *p, struct look *o)
+read_take(int fd, uint64_t start, const struct wire_handshake *handshake, const struct pass *p,
+    struct look *o, uint64_t *nexto)
 {
 	struct log_options options = { .recover = true };
-	uint64_t start = p->handshake != NULL ? WIRE_HANDSHAKE_SIZE : 0;
 	struct log_record rec;
 	struct log_reader *r;
-	int status = 0, e;
+	int status = 0, opens = 0, e;
 
-	if (p->handshake != NULL) {
+	if (handshake != NULL) {
 		options.headless = options.codec_given = true;
-		options.format = *p->handshake;
+		options.format = *handshake;
 	}
 	if (lseek(fd, (off_t)start, SEEK_SET) == -1 || (r = log_new(fd, &options)) == NULL)
 		return -1;
@@ -430,7 +445,15 @@ read_log(int fd, const struct pass *p, struct look *o)
 			status = -1;
 		if (rec.event == LOG_DAMAGE && rec.wrong != LOG_TORN && rec.wrong != LOG_ZEROS)
 			o->places++;
-		if (rec.event != LOG_OPEN && rec.event != LOG_FRAME)
+		if (rec.event == LOG_OPEN && opens++ > 0) {
+			o->places++;
+			*nexto = start + log_offset(r);
+			status = 1;
+		}
+		if (status != 0 || (rec.event != LOG_OPEN && rec.event != LOG_FRAME))
+			continue;
+		/* What stands for the handshake comes once. */
+		if (rec.event == LOG_OPEN && start > WIRE_HANDSHAKE_SIZE)
 			continue;
 		o->frames += rec.event == LOG_FRAME;
 		o->end = start + log_offset(r);
@@ -443,22 +466,34 @@ read_log(int fd, const struct pass *p, struct look *o)
 	return status;
 }
 
+/* Read the whole log on fd.  0, or -1 with errno. */
+static int
+read_log(int fd, const struct pass *p, struct look *o)
+{
+	uint64_t at = p->handshake != NULL ? WIRE_HANDSHAKE_SIZE : 0;
+	const struct wire_handshake *handshake = p->handshake;
+	struct wire_handshake own;
+	int status;
+
+	while ((status = read_take(fd, at, handshake, p, o, &at)) == 1) {
+		if (handshake == NULL && read_own_handshake(fd, &own))
+			handshake = &own;
+	}
+	return status;
+}
+
 /* Look at the log on fd, with that handshake instead of its own (NULL: its own).  0, or -1 with errno. */
 static int
 look_at(int fd, const struct wire_handshake *borrowed, struct look *o)
 {
-	uint8_t head[WIRE_HANDSHAKE_SIZE];
 	struct wire_handshake own;
-	struct wire_fault fault;
 	struct stat st;
-	ssize_t n = pread(fd, head, sizeof head, 0);
 
 	*o = (struct look){ 0 };
-	if (n == -1 || fstat(fd, &st) == -1)
+	if (fstat(fd, &st) == -1)
 		return -1;
 	o->size = (uint64_t)st.st_size;
-	o->has_handshake =
-	    n == sizeof head && wire_parse_handshake(head, sizeof head, &own, &fault);
+	o->has_handshake = read_own_handshake(fd, &own);
 	if (!o->has_handshake && borrowed != NULL)
 		o->places = 1;
 	return read_log(fd, &(struct pass){ .handshake = o->has_handshake ? NULL : borrowed }, o);
@@ -469,14 +504,11 @@ static bool
 read_handshake(const struct segment_dir *d, const char *file, struct wire_handshake *o)
 {
 	int fd = openat(d->fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	uint8_t head[WIRE_HANDSHAKE_SIZE];
-	struct wire_fault fault;
 	bool is;
 
 	if (fd == -1)
 		return false;
-	is = fdio_read_full(fd, head, sizeof head) == (ssize_t)sizeof head &&
-	    wire_parse_handshake(head, sizeof head, o, &fault);
+	is = read_own_handshake(fd, o);
 	close(fd);
 	return is;
 }

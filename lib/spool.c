@@ -614,7 +614,8 @@ spool_flush(struct spool *sp)
 static void
 will_end(struct spool *sp, struct session *s)
 {
-	if (s->ending)
+	/* No later name could follow: at the end of the year 9999 a segment ends with its session. */
+	if (s->ending || (s->growing && s->file.name.time_ms == NAME_MAX_MS && !s->closed))
 		return;
 	s->ending = true;
 	sp->ending[sp->ending_n++] = s;
@@ -934,8 +935,9 @@ report_failed(struct spool *sp, const struct completer_job *j)
 	char part[SEGMENT_PATH];
 
 	segment_path(&sp->dir, &j->segment.name, name_extension(j->segment.failed), part);
-	report(sp, SPOOL_FAILURE, "%s: %s; left as it is, recording goes on", part,
-	    segment_why(&j->segment));
+	report(sp, SPOOL_FAILURE,
+	    j->recovered ? "%s: %s; left as it is" : "%s: %s; left as it is, recording goes on",
+	    part, segment_why(&j->segment));
 	if (j->line != NULL)
 		sp->options.report(sp->options.arg,
 		    &(struct spool_report){ .kind = SPOOL_LINE, .line = j->line });

@@ -1076,6 +1076,32 @@ garbage_at_the_end(void **state)
 	bytes_free(&b);
 }
 
+/* A block of another log lies in the middle: its handshake is damage, and costs none of our frames. */
+static void
+block_of_another(void **state)
+{
+	static const struct wire_handshake strange[] = { { 9, 16000, 2, WIRE_PCM16, 8, 0, 0 },
+		{ 8, 8000, 1, WIRE_ADPCM, 8, 0, 0 }, { 7, 8000, 1, WIRE_PCM16, 4, 0, 0 } };
+
+	(void)state;
+	for (size_t k = 0; k < 3; k++) {
+		struct bytes b = { 0 };
+
+		put_handshake(&b, &mono);
+		for (uint32_t i = 0; i < FRAMES; i++) {
+			if (i == 5)
+				put_handshake(&b, &strange[k]);
+			put_frame(&b, WIRE_PCM16, i, 8);
+		}
+		scratch_write(&place, NAME ".eet.part", b.p, b.len);
+		recover();
+		assert_salvaged(&b, true);
+		assert_settled();
+		scratch_empty(&place);
+		bytes_free(&b);
+	}
+}
+
 /* The handshake is gone: another segment of the session has the same. */
 static void
 handshake_of_another(void **state)
@@ -1348,6 +1374,7 @@ main(void)
 		TEST(many),
 		TEST(holes),
 		TEST(garbage_at_the_end),
+		TEST(block_of_another),
 		TEST(handshake_of_another),
 		TEST(handshake_that_fits),
 		TEST(handshake_gone),

@@ -1151,6 +1151,26 @@ one_file_fails_alone(void **state)
 	}
 }
 
+/* After the last name that there can be, a segment ends with its session: nothing is lost. */
+static void
+end_of_time(void **state)
+{
+	struct bytes b = { 0 };
+
+	(void)state;
+	options.size = 40;
+	put_open(&b, 1, LOG_MAX_TIME - 2 * MS, &mono, "");
+	for (uint32_t i = 0; i < 10; i++)
+		put_mux_frame(&b, 1, LOG_MAX_TIME - 2 * MS + i * MS / 2, WIRE_PCM16, i, 8);
+	put_empty(&b, LOG_KIND_ROTATE, LOG_MAX_TIME);
+	put_mux_frame(&b, 1, LOG_MAX_TIME, WIRE_PCM16, 10, 8);
+	record(&b);
+	b = joined(1);
+	assert_int_equal(b.len, 32 + 11 * 20);
+	bytes_free(&b);
+	assert_null(strstr(reports, "failure"));
+}
+
 /* A new file that fails before it holds a frame, as the one before it did: the disk is at fault. */
 static void
 every_file_fails(void **state)
@@ -1453,6 +1473,7 @@ main(void)
 		TEST(queue_is_bounded),
 		TEST(file_too_large),
 		TEST(one_file_fails_alone),
+		TEST(end_of_time),
 		TEST(every_file_fails),
 		TEST(directory_removed),
 		TEST(completing_fails_alone),
