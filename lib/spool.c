@@ -302,8 +302,10 @@ begin_completing(struct spool *sp, char text[SPOOL_TEXT])
 		snprintf(text, SPOOL_TEXT, "%s/%s", sp->path, NEXT_FILE);
 		return -1;
 	}
-	if (find_last_session(sp, text) == -1 ||
-	    (sp->completer = completer_new(&sp->dir, sp->index)) == NULL ||
+	if (find_last_session(sp, text) == -1)
+		return -1;
+	snprintf(text, SPOOL_TEXT, "%s", sp->path);
+	if ((sp->completer = completer_new(&sp->dir, sp->index)) == NULL ||
 	    (sp->upkeep = upkeep_new(&sp->dir, sp->index, &sp->options, sp->completer, text)) ==
 		NULL ||
 	    salvage_start(sp->salvage, sp->upkeep) == -1)
