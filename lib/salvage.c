@@ -4,6 +4,7 @@
 #include "fdio.h"
 #include "index.h"
 #include "log.h"
+#include "next.h"
 #include "thread.h"
 
 #include <dirent.h>
@@ -294,6 +295,16 @@ fail_index(struct salvage *sv)
 	int e = errno;
 
 	snprintf(path, sizeof path, "%s/%s", sv->dir->path, INDEX_FILE);
+	fail_directory(sv, path, e);
+}
+
+static void
+fail_next(struct salvage *sv)
+{
+	char path[SEGMENT_PATH];
+	int e = errno;
+
+	snprintf(path, sizeof path, "%s/%s", sv->dir->path, NEXT_FILE);
 	fail_directory(sv, path, e);
 }
 
@@ -737,7 +748,8 @@ sync_file(struct salvage *sv, const struct leftover *l, enum name_suffix suffix)
 
 /*
  * A run that was killed may have written the line, or placed the files, and not synced them: that they can
- * be read does not say that they are on the disk.  0, or -1 with errno and *what.
+ * be read does not say that they are on the disk.  0, the directory may have failed then; or -1 with errno
+ * and *what.
  */
 static int
 sync_listed(struct salvage *sv, const struct leftover *l, enum name_suffix *what)
@@ -747,12 +759,13 @@ sync_listed(struct salvage *sv, const struct leftover *l, enum name_suffix *what
 	for (size_t i = 0; sv->dir->sync && i < sizeof placed / sizeof placed[0]; i++)
 		if (sync_file(sv, l, *what = placed[i]) == -1)
 			return -1;
-	*what = NAME_EET_PART;
-	return !sv->dir->sync ||
-		((sv->dir->next == -1 || fdio_datasync(sv->dir->next) == 0) &&
-		    fdio_sync_dir(sv->dir->fd) == 0 && fdio_datasync(sv->index) == 0)
-	    ? 0
-	    : -1;
+	if (sv->dir->sync && sv->dir->next != -1 && fdio_datasync(sv->dir->next) == -1)
+		fail_next(sv);
+	else if (sv->dir->sync && fdio_sync_dir(sv->dir->fd) == -1)
+		fail_directory(sv, sv->dir->path, errno);
+	else if (sv->dir->sync && fdio_datasync(sv->index) == -1)
+		fail_index(sv);
+	return 0;
 }
 
 /* The log has its final name: what is missing of completing it is done. */
@@ -777,6 +790,8 @@ go_on_completing(struct salvage *sv, const struct leftover *l, uint64_t bytes, b
 	}
 	if (sync_listed(sv, l, &what) == -1)
 		return fail_step(sv, l, what);
+	if (is_stopping(sv))
+		return DONE;
 	if (segment_finish(sv->dir, &s, failed) == -1)
 		return fail_step(sv, l, renamed ? NAME_LINE_PART : NAME_EET_PART);
 	upkeep_found(sv->upkeep, &l->name);
