@@ -313,6 +313,26 @@ start_full() {
 	done
 }
 
+@test "disk: what an earlier run left holds nobody up: streams are recorded while it is being completed" {
+	mkdir out
+	cp a.eet out/stream_9_20260101T000000.000Z_s1.eet.part
+	EET_ACTION=stall EET_CALLS='fsync syncfs' EET_ON=_s1.eet.part
+	: > flag
+	faulty start_listen --spool out -s 20k
+	spawn send "$EET_ROOT/test/send.py" "$url" a.eet b.eet
+	finish send
+	[ "$status" = 0 ]
+	wait_for sessions_end 2
+	[ -e out/stream_9_20260101T000000.000Z_s1.eet.part ]
+	[ "$(healthz)" = $'ok\n 200' ]
+	rm flag
+	wait_for no_parts out
+	stop listen
+	[ "$status" = 0 ]
+	cmp a.eet out/stream_9_20260101T000000.000Z_s1.eet
+	"$logs" spool out a.eet a.eet b.eet
+}
+
 @test "disk: a directory that can't be read, or not be written, is said so at the start" {
 	mkdir out
 	: > flag
