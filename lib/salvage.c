@@ -889,15 +889,34 @@ drop_new_part(struct salvage *sv, const struct leftover *l, enum name_suffix suf
 	return fail_step(sv, l, suffix);
 }
 
+/*
+ * Another log has the name .eet.damaged: this one takes the next free name.  The other stays, and counts
+ * as a segment of its own.  0, or -1 with errno.
+ */
+static int
+move_part(struct salvage *sv, struct leftover *l)
+{
+	struct segment s = { .name = l->name };
+
+	if (unlink_file(sv, l, NAME_NEW_PART) == -1 || unlink_file(sv, l, NAME_WAV_PART) == -1 ||
+	    segment_move_on(sv->dir, &s) == -1)
+		return -1;
+	l->name = s.name;
+	return 0;
+}
+
 /* The sound frames become the segment, the log as it was is kept. */
 static enum outcome
-split_damaged(struct salvage *sv, const struct leftover *l, int fd, const struct look *look,
+split_damaged(struct salvage *sv, struct leftover *l, int fd, const struct look *look,
     const struct wire_handshake *borrowed)
 {
 	if (write_sound(sv, l, fd, borrowed) == -1)
 		return drop_new_part(sv, l, NAME_NEW_PART);
-	if (keep_damaged(sv, l) == -1)
+	if (keep_damaged(sv, l) == -1) {
+		if (errno == EEXIST && move_part(sv, l) == 0)
+			return split_damaged(sv, l, fd, look, borrowed);
 		return drop_new_part(sv, l, NAME_DAMAGED);
+	}
 	if (rename_file(sv, l, NAME_NEW_PART, NAME_EET_PART, true) == -1)
 		return fail_step(sv, l, NAME_NEW_PART);
 	say_damaged(sv, l, look->places);
@@ -933,15 +952,16 @@ append_damaged_line(struct salvage *sv, const struct leftover *l, const char *da
 
 /* None of its frames can be read: it is kept as it is, under a name that says so. */
 static enum outcome
-keep_unreadable(struct salvage *sv, const struct leftover *l, bool has_handshake)
+keep_unreadable(struct salvage *sv, struct leftover *l, bool has_handshake)
 {
 	const char *why = has_handshake ? "it has no sound frame" : "its handshake is damaged";
 	char damaged[NAME_FILE_SIZE], part[NAME_FILE_SIZE];
 
+	while (keep_damaged(sv, l) == -1)
+		if (errno != EEXIST || move_part(sv, l) == -1)
+			return fail_step(sv, l, NAME_DAMAGED);
 	file_of(l, NAME_DAMAGED, damaged);
 	file_of(l, NAME_EET_PART, part);
-	if (keep_damaged(sv, l) == -1)
-		return fail_step(sv, l, NAME_DAMAGED);
 	if (append_damaged_line(sv, l, damaged, why) == -1) {
 		if (fdio_passes(errno))
 			return AGAIN;
@@ -997,7 +1017,7 @@ is_less_than_a_frame(int fd, uint64_t size)
 }
 
 static enum outcome
-salvage_open_log(struct salvage *sv, const struct leftover *l, int fd)
+salvage_open_log(struct salvage *sv, struct leftover *l, int fd)
 {
 	struct wire_handshake borrowed;
 	struct look look;
@@ -1025,7 +1045,7 @@ salvage_open_log(struct salvage *sv, const struct leftover *l, int fd)
 
 /* Of files that were not synced, a power cut can leave the final name without all data. */
 static enum outcome
-salvage_linked_log(struct salvage *sv, const struct leftover *l, int fd, uint64_t bytes)
+salvage_linked_log(struct salvage *sv, struct leftover *l, int fd, uint64_t bytes)
 {
 	char eet[NAME_FILE_SIZE];
 	struct look look;
@@ -1050,7 +1070,7 @@ salvage_linked_log(struct salvage *sv, const struct leftover *l, int fd, uint64_
 }
 
 static enum outcome
-salvage_log(struct salvage *sv, const struct leftover *l)
+salvage_log(struct salvage *sv, struct leftover *l)
 {
 	struct stat st;
 	enum outcome o;

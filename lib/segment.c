@@ -363,12 +363,8 @@ is_linked(const struct segment_dir *d, const struct name *n, enum name_suffix pa
 	    p.st_dev == w.st_dev && p.st_ino == w.st_ino;
 }
 
-/*
- * Give all its files the next free name, instead of the final one that its log may have by now.  The
- * log is the last: by it a start finds the others.
- */
-static int
-move_on(const struct segment_dir *d, struct segment *s)
+int
+segment_move_on(const struct segment_dir *d, struct segment *s)
 {
 	struct name n = s->name;
 
@@ -506,7 +502,7 @@ segment_place(const struct segment_dir *d, struct segment *s, const struct segme
 	if (s->stage != SEGMENT_SYNCED)
 		return 0;
 	do {
-		if (!s->is_renamed && is_name_taken(d, s) && move_on(d, s) == -1)
+		if (!s->is_renamed && is_name_taken(d, s) && segment_move_on(d, s) == -1)
 			break;
 		status = s->is_renamed ? -1 : place_by_links(d, s, &file);
 		if (s->is_renamed || (status == -1 && fdio_no_links(errno)))

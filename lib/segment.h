@@ -100,6 +100,12 @@ int segment_render(const struct segment_dir *d, struct segment *s, char failed[S
 void segment_sync(const struct segment_dir *d, struct segment *const segments[], size_t n);
 
 /*
+ * Give all its files the next free name, which s->name then is, instead of the final one that its log
+ * may have by now.  The log is the last: by it a start finds the others.  0, or -1 with errno.
+ */
+int segment_move_on(const struct segment_dir *d, struct segment *s);
+
+/*
  * SEGMENT_SYNCED -> SEGMENT_PLACED; other stages stay.  Never over another file.  line is asked
  * where the file system has no links.  Returns as segment_render().  The directory is to be synced
  * afterwards.

@@ -1102,6 +1102,41 @@ block_of_another(void **state)
 	}
 }
 
+/* Another log is .eet.damaged already: both are kept, and the next start has nothing to do. */
+static void
+damaged_twice(void **state)
+{
+	static const char next[] = "stream_7_a_20260131T101500.001Z_s1";
+	struct bytes kept;
+	char *list;
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		struct bytes b = make_log();
+
+		no_links = round == 1;
+		memset(b.p + (round == 2 ? 0 : 32 + 5 * FRAME), 0, 30);
+		scratch_write(&place, NAME ".eet.part", b.p, b.len);
+		scratch_write(&place, NAME ".eet.damaged", "another", 7);
+		recover();
+		kept = scratch_read(&place, NAME ".eet.damaged");
+		assert_int_equal(kept.len, 7);
+		bytes_free(&kept);
+		kept = scratch_read(&place, "stream_7_a_20260131T101500.001Z_s1.eet.damaged");
+		assert_int_equal(kept.len, b.len);
+		assert_memory_equal(kept.p, b.p, b.len);
+		bytes_free(&kept);
+		list = scratch_list(&place);
+		assert_int_equal(strstr(list, ".eet\n") != NULL, round < 2);
+		assert_non_null(strstr(list, next));
+		free(list);
+		assert_settled();
+		scratch_empty(&place);
+		bytes_free(&b);
+		no_links = false;
+	}
+}
+
 /* The handshake is gone: another segment of the session has the same. */
 static void
 handshake_of_another(void **state)
@@ -1375,6 +1410,7 @@ main(void)
 		TEST(holes),
 		TEST(garbage_at_the_end),
 		TEST(block_of_another),
+		TEST(damaged_twice),
 		TEST(handshake_of_another),
 		TEST(handshake_that_fits),
 		TEST(handshake_gone),
