@@ -301,6 +301,19 @@ is_ours(const struct found *f, struct found *all, size_t n)
 		is_same_file(f, sibling(all, n, f->name, NAME_DAMAGED)));
 }
 
+/* A part, or what has its final name as well as that of a part: it may move on. */
+static bool
+is_unfinished(const struct found *f, struct found *all, size_t n)
+{
+	switch (kind_of(f)) {
+	case NAME_NONE:
+	case NAME_DAMAGED: return false;
+	case NAME_EET: return is_same_file(f, sibling(all, n, f->name, NAME_EET_PART));
+	case NAME_WAV: return is_same_file(f, sibling(all, n, f->name, NAME_WAV_PART));
+	default: return is_ours(f, all, n);
+	}
+}
+
 /* Is a frame of the sound log somewhere in a regular file? */
 static bool
 is_kept(const struct found *f, size_t n, const uint8_t *frame)
@@ -347,8 +360,8 @@ check(struct found *before, size_t n_before, struct found *after, size_t n_after
 			check_index(was, is);
 		else if (strcmp(was->name, ".next") == 0 || strcmp(was->name, ".seen") == 0)
 			continue;
-		else if (kind >= NAME_EET_PART && is_ours(was, before, n_before)) {
-			if (!removing && kind == NAME_EET_PART)
+		else if (is_unfinished(was, before, n_before)) {
+			if (!removing && (kind == NAME_EET_PART || kind == NAME_EET))
 				check_frames(was, after, n_after);
 		} else if (!removing || kind == NAME_NONE || !S_ISREG(was->st.st_mode) ||
 		    was->st.st_uid != geteuid())
