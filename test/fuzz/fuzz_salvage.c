@@ -314,6 +314,18 @@ is_unfinished(const struct found *f, struct found *all, size_t n)
 	}
 }
 
+/* What is kept beside a segment moves on with it. */
+static bool
+is_kept_damaged(const struct found *was, const struct found *after, size_t n)
+{
+	if (kind_of(was) != NAME_DAMAGED)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (kind_of(&after[i]) == NAME_DAMAGED && same(was, &after[i]))
+			return true;
+	return false;
+}
+
 /* Is a frame of the sound log somewhere in a regular file? */
 static bool
 is_kept(const struct found *f, size_t n, const uint8_t *frame)
@@ -365,7 +377,7 @@ check(struct found *before, size_t n_before, struct found *after, size_t n_after
 				check_frames(was, after, n_after);
 		} else if (!removing || kind == NAME_NONE || !S_ISREG(was->st.st_mode) ||
 		    was->st.st_uid != geteuid())
-			require(same(was, is)); /* a name that was freed may be used again */
+			require(same(was, is) || is_kept_damaged(was, after, n_after));
 	}
 	for (size_t i = 0; i < n_after; i++) {
 		struct found *is = &after[i];
