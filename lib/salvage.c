@@ -898,8 +898,7 @@ move_part(struct salvage *sv, struct leftover *l)
 {
 	struct segment s = { .name = l->name };
 
-	if (unlink_file(sv, l, NAME_NEW_PART) == -1 || unlink_file(sv, l, NAME_WAV_PART) == -1 ||
-	    segment_move_on(sv->dir, &s) == -1)
+	if (unlink_file(sv, l, NAME_NEW_PART) == -1 || segment_move_on(sv->dir, &s) == -1)
 		return -1;
 	l->name = s.name;
 	return 0;

@@ -378,7 +378,8 @@ segment_move_on(const struct segment_dir *d, struct segment *s)
 	if (remove_file(d, &s->name, NAME_LINE_PART) == -1 ||
 	    (is_linked(d, &s->name, NAME_EET_PART, NAME_EET) &&
 		remove_file(d, &s->name, NAME_EET) == -1) ||
-	    (places_wav(s) && move(d, &s->name, NAME_WAV_PART, &n, NAME_WAV_PART) == -1) ||
+	    (places_wav(s) ? move(d, &s->name, NAME_WAV_PART, &n, NAME_WAV_PART)
+			   : remove_file(d, &s->name, NAME_WAV_PART)) == -1 ||
 	    (s->has_damaged && move(d, &s->name, NAME_DAMAGED, &n, NAME_DAMAGED) == -1) ||
 	    move(d, &s->name, NAME_EET_PART, &n, NAME_EET_PART) == -1)
 		return -1;

@@ -836,6 +836,16 @@ without_wavs(void **state)
 	/* It is listed, so it is left alone, with WAVs too. */
 	options.wav = true;
 	assert_settled();
+	scratch_empty(&place);
+
+	/* Nor does one stay behind when its log takes another name. */
+	options.wav = false;
+	scratch_write(&place, NAME ".eet", "stranger", 8);
+	scratch_write(&place, NAME ".eet.part", sent[0].p, 32 + 20);
+	scratch_write(&place, NAME ".wav.part", "left over", 9);
+	recover();
+	assert_true(scratch_has(&place, "stream_7_a_20260131T101500.001Z_s1.eet"));
+	assert_false(scratch_has(&place, NAME ".wav.part"));
 }
 
 /* What is not ours to touch stays, and is no reason not to record. */
