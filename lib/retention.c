@@ -938,7 +938,7 @@ retention_idle(struct retention *r)
 bool
 retention_free(struct retention *r)
 {
-	bool ended = true;
+	bool ended;
 
 	if (r == NULL)
 		return true;
@@ -947,11 +947,10 @@ retention_free(struct retention *r)
 	pthread_mutex_unlock(&r->lock);
 	if (r->wake != -1)
 		announce(r->wake);
-	if (r->started)
-		ended = thread_end(&r->thread, 1);
-	/* What is chosen need not go; but the thread may still have it. */
-	if (!ended || !remover_end(r->remover))
+	if (r->started && !thread_end(&r->thread, 1))
 		return false;
+	/* What is chosen need not go. */
+	ended = remover_end(r->remover);
 	if (r->listing != NULL)
 		closedir(r->listing);
 	for (size_t i = r->from; i < r->n; i++)
