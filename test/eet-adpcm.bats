@@ -321,10 +321,10 @@ sizes() {
 	sox x.wav x.w64
 	for file in x.wav x.w64; do
 		for n in 40 41 42 43 44 80 96 100 104; do
-			head -c $n $file > cut
-			run -3 --separate-stderr eet-adpcm -e cut
+			head -c $n $file > short
+			run -3 --separate-stderr eet-adpcm -e short
 			[ -n "$stderr" ]
-			run -3 --separate-stderr bash -c 'cat cut | eet-adpcm -e'
+			run -3 --separate-stderr bash -c 'cat short | eet-adpcm -e'
 		done
 	done
 	# One that holds nothing, and says so, is.
