@@ -509,9 +509,11 @@ numbers() {
 		from wsclient import *
 		port, pid = sys.argv[1], int(sys.argv[2])
 		results = []
+		connected = threading.Barrier(10)
 		def flood(i):
 		    ws = connect(port)
 		    ws.send(handshake(stream_id=i))
+		    connected.wait()
 		    block = b"".join(ws_frame(BINARY, frame(n, bytes(640))) for n in range(200))
 		    def send():
 		        try:
