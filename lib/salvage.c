@@ -288,23 +288,14 @@ fail_directory(struct salvage *sv, const char *failed, int error)
 	pthread_mutex_unlock(&sv->lock);
 }
 
+/* The index, or .next, can't be read or written: errno. */
 static void
-fail_index(struct salvage *sv)
+fail_file(struct salvage *sv, const char *file)
 {
 	char path[SEGMENT_PATH];
 	int e = errno;
 
-	snprintf(path, sizeof path, "%s/%s", sv->dir->path, INDEX_FILE);
-	fail_directory(sv, path, e);
-}
-
-static void
-fail_next(struct salvage *sv)
-{
-	char path[SEGMENT_PATH];
-	int e = errno;
-
-	snprintf(path, sizeof path, "%s/%s", sv->dir->path, NEXT_FILE);
+	snprintf(path, sizeof path, "%s/%s", sv->dir->path, file);
 	fail_directory(sv, path, e);
 }
 
@@ -760,11 +751,11 @@ sync_listed(struct salvage *sv, const struct leftover *l, enum name_suffix *what
 		if (sync_file(sv, l, *what = placed[i]) == -1)
 			return -1;
 	if (sv->dir->sync && sv->dir->next != -1 && fdio_datasync(sv->dir->next) == -1)
-		fail_next(sv);
+		fail_file(sv, NEXT_FILE);
 	else if (sv->dir->sync && fdio_sync_dir(sv->dir->fd) == -1)
 		fail_directory(sv, sv->dir->path, errno);
 	else if (sv->dir->sync && fdio_datasync(sv->index) == -1)
-		fail_index(sv);
+		fail_file(sv, INDEX_FILE);
 	return 0;
 }
 
@@ -779,7 +770,7 @@ go_on_completing(struct salvage *sv, const struct leftover *l, uint64_t bytes, b
 
 	file_of(l, NAME_EET, eet);
 	if ((listed = index_has(sv->index, eet)) == -1) {
-		fail_index(sv);
+		fail_file(sv, INDEX_FILE);
 		return DONE;
 	}
 	if (listed == 0) {
@@ -964,7 +955,7 @@ keep_unreadable(struct salvage *sv, struct leftover *l, bool has_handshake)
 	if (append_damaged_line(sv, l, damaged, why) == -1) {
 		if (fdio_passes(errno))
 			return AGAIN;
-		fail_index(sv);
+		fail_file(sv, INDEX_FILE);
 		return DONE;
 	}
 	if (unlink_file(sv, l, NAME_WAV_PART) == -1 || unlink_file(sv, l, NAME_EET_PART) == -1)
@@ -1053,7 +1044,7 @@ salvage_linked_log(struct salvage *sv, struct leftover *l, int fd, uint64_t byte
 
 	file_of(l, NAME_EET, eet);
 	if ((listed = index_has(sv->index, eet)) == -1) {
-		fail_index(sv);
+		fail_file(sv, INDEX_FILE);
 		return DONE;
 	}
 	if (listed == 0 && look_at(fd, NULL, &look) == -1)
